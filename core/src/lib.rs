@@ -1,0 +1,24 @@
+//! The vault of vaultfs: secrets, policy and cryptography.
+//!
+//! This crate knows no terminal, no environment and no FUSE; its callers hand it paths, the home
+//! directory, the clock and a way to ask questions.
+
+mod fingerprint;
+mod generation;
+mod hash;
+mod memory;
+mod name;
+mod recipient;
+mod source;
+mod value;
+mod vault_id;
+
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use generation::{Generation, GenerationError};
+pub use hash::{FileHash, FileHashError};
+pub use memory::{OutOfMemory, unlocked_bytes};
+pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
+pub use recipient::{Recipient, RecipientError};
+pub use source::{Listing, Source, SourceError, Version, Watch};
+pub use value::{Value, ValueBuffer, ValueError};
+pub use vault_id::{VaultId, VaultIdError};

@@ -1,0 +1,1 @@
+//! The mount of vaultfs.

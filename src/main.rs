@@ -1,0 +1,2 @@
+//! vaultfs.
+fn main() {}
