@@ -15,7 +15,9 @@ mod recipient;
 mod seal;
 mod source;
 mod stanza;
+mod store;
 mod value;
+mod vault;
 mod vault_id;
 
 pub use fingerprint::{Fingerprint, FingerprintError};
@@ -30,5 +32,8 @@ pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
 pub use source::{Listing, Source, SourceError, Version, Watch};
 pub use stanza::{Claims, Flag, StanzaError};
+pub use store::{Snapshot, Store, StoredFile, Stray};
 pub use value::{Value, ValueBuffer, ValueError};
+pub use vault::directory::{DirectoryStore, POLICY_FILE, SECRETS_DIRECTORY, StoreError};
+pub use vault::files::FileError;
 pub use vault_id::{VaultId, VaultIdError};

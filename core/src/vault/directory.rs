@@ -1,0 +1,310 @@
+//! A vault in a directory of this machine: the first [`Store`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use notify::Watcher as _;
+use rustix::fs::{self, FileType, Mode, OFlags, Stat};
+
+use super::files::{self, FileError};
+use crate::{
+    FileHash, Header, MAX_FILE_BYTES, SecretName, Snapshot, SourceError, Store, StoredFile, Stray,
+    Watch,
+};
+
+/// The policy's file name, in the vault's root.
+pub const POLICY_FILE: &str = "vaultfs.yaml";
+/// The directory of the secrets, in the vault's root.
+pub const SECRETS_DIRECTORY: &str = "secrets";
+
+/// The largest policy that is read, in bytes.
+pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
+/// More files than this in one vault are not read: a repository must not exhaust a host.
+const MAX_FILES: usize = 200_000;
+/// Below this many files of one directory a second thread costs more than it saves.
+const FILES_PER_THREAD: usize = 256;
+/// A file that changed this shortly before it was read may change again without its times
+/// showing it, so it is read again the next time.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// A vault's directory. Reads again only what changed since its last snapshot.
+pub struct DirectoryStore {
+    root: PathBuf,
+    seen: Mutex<HashMap<SecretName, Seen>>,
+}
+
+/// A file as it was when it was last read.
+#[derive(Clone)]
+struct Seen {
+    stamp: Stamp,
+    file: StoredFile,
+}
+
+/// What changes when a file is replaced or written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl DirectoryStore {
+    /// The vault in `root`. Nothing is opened yet: each call opens the directory anew, so that a
+    /// vault that is moved aside and put back goes on being served.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), seen: Mutex::default() }
+    }
+
+    fn open_root(&self) -> Result<OwnedFd, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::open(&self.root, flags, Mode::empty())
+            .map_err(|errno| self.failed(Path::new(""), errno.into()))
+    }
+
+    fn failed(&self, path: &Path, source: FileError) -> StoreError {
+        let path =
+            if path.as_os_str().is_empty() { self.root.clone() } else { self.root.join(path) };
+        StoreError { path, source }
+    }
+}
+
+/// A vault's directory, or a file of it, can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path:?} can't be read")]
+pub struct StoreError {
+    /// What.
+    pub path: PathBuf,
+    /// Why.
+    pub source: FileError,
+}
+
+/// The file isn't the one that was asked for any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the file of {0} was replaced while it was being read")]
+struct Replaced(SecretName);
+
+impl Store for DirectoryStore {
+    fn snapshot(&self) -> Result<Snapshot, SourceError> {
+        let root = self.open_root()?;
+        let policy = files::read_file(root.as_fd(), POLICY_FILE.as_ref(), MAX_POLICY_BYTES)
+            .map_err(|source| self.failed(Path::new(POLICY_FILE), source))?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scan = Scan { before: &seen, after: HashMap::new(), strays: Vec::new() };
+        match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
+            Ok(secrets) => scan
+                .directory(&secrets, "")
+                .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error).into()),
+        }
+        let Scan { after, strays, .. } = scan;
+        let files: BTreeMap<_, _> =
+            after.iter().map(|(name, seen)| (name.clone(), seen.file.clone())).collect();
+        *seen = after;
+        Ok(Snapshot { policy: String::from_utf8_lossy(&policy).into_owned(), files, strays })
+    }
+
+    fn fetch(&self, name: &SecretName, hash: FileHash) -> Result<Vec<u8>, SourceError> {
+        let root = self.open_root()?;
+        let path = Path::new(SECRETS_DIRECTORY).join(name.file_path());
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let bytes = files::open_beneath(root.as_fd(), parent)
+            .and_then(|directory| {
+                let file_name = path.file_name().unwrap_or_default();
+                files::read_file(directory.as_fd(), file_name, MAX_FILE_BYTES)
+            })
+            .map_err(|source| self.failed(&path, source))?;
+        if FileHash::of(&bytes) == hash { Ok(bytes) } else { Err(Replaced(name.clone()).into()) }
+    }
+
+    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Watch, SourceError> {
+        // Reading files makes access events; reacting to them would never end.
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if !event.is_ok_and(|event| event.kind.is_access()) {
+                    changed();
+                }
+            })?;
+        watcher.watch(&self.root, notify::RecursiveMode::NonRecursive)?;
+        let secrets = self.root.join(SECRETS_DIRECTORY);
+        if secrets.is_dir() {
+            watcher.watch(&secrets, notify::RecursiveMode::Recursive)?;
+        }
+        Ok(Watch::new(watcher))
+    }
+}
+
+struct Scan<'a> {
+    before: &'a HashMap<SecretName, Seen>,
+    after: HashMap<SecretName, Seen>,
+    strays: Vec<Stray>,
+}
+
+/// What a file of a directory turned out to be.
+enum Found {
+    Secret(SecretName, Seen),
+    Stray(Stray),
+    Gone,
+}
+
+impl Scan<'_> {
+    fn directory(&mut self, directory: &OwnedFd, prefix: &str) -> Result<(), FileError> {
+        let mut names = Vec::new();
+        let mut directories = Vec::new();
+        for entry in fs::Dir::read_from(directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            // Hidden: `.`, `..`, files being written, `.gitkeep`.
+            if name.starts_with(b".") {
+                continue;
+            }
+            let name = OsString::from_vec(name.to_vec());
+            let file_type = match entry.file_type() {
+                // Some file systems don't say.
+                FileType::Unknown => files::file_type(directory.as_fd(), &name),
+                known => Some(known),
+            };
+            match file_type {
+                Some(FileType::Directory) => directories.push(name),
+                _ => names.push(name),
+            }
+        }
+        if self.after.len() + names.len() > MAX_FILES {
+            return Err(FileError::TooLarge(MAX_FILES));
+        }
+        for found in self.files(directory.as_fd(), prefix, &names) {
+            match found {
+                Found::Secret(name, seen) => drop(self.after.insert(name, seen)),
+                Found::Stray(stray) => self.strays.push(stray),
+                Found::Gone => {}
+            }
+        }
+        for name in directories {
+            self.subdirectory(directory.as_fd(), prefix, &name);
+        }
+        Ok(())
+    }
+
+    /// A directory that can't be read is a stray; the others go on.
+    fn subdirectory(&mut self, parent: BorrowedFd<'_>, prefix: &str, name: &OsString) {
+        let stray = |reason: String| Stray { path: path_of(prefix, name), reason };
+        let Some(path) = name.to_str().map(|name| format!("{prefix}{name}")) else {
+            return self.strays.push(stray("its name is not UTF-8".to_owned()));
+        };
+        if let Err(error) = path.parse::<SecretName>() {
+            return self.strays.push(stray(error.to_string()));
+        }
+        let read = files::open_directory(parent, name)
+            .and_then(|directory| self.directory(&directory, &format!("{path}/")));
+        if let Err(error) = read {
+            self.strays.push(stray(error.to_string()));
+        }
+    }
+
+    fn files(&self, directory: BorrowedFd<'_>, prefix: &str, names: &[OsString]) -> Vec<Found> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = names.len().div_ceil(threads).max(FILES_PER_THREAD);
+        let read = |names: &[OsString]| {
+            let mut buffer = Vec::new();
+            names.iter().map(|name| self.file(directory, prefix, name, &mut buffer)).collect()
+        };
+        if names.len() <= share {
+            return read(names);
+        }
+        thread::scope(|scope| {
+            let running: Vec<_> =
+                names.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
+            let finished = running.into_iter().map(|thread| thread.join());
+            finished.flat_map(|found: Result<Vec<Found>, _>| found.unwrap_or_default()).collect()
+        })
+    }
+
+    fn file(
+        &self,
+        directory: BorrowedFd<'_>,
+        prefix: &str,
+        file_name: &OsString,
+        buffer: &mut Vec<u8>,
+    ) -> Found {
+        let stray =
+            |reason: String| Found::Stray(Stray { path: path_of(prefix, file_name), reason });
+        let Some(stem) = file_name.to_str().and_then(|name| name.strip_suffix(".age")) else {
+            return stray("its name doesn't end in .age".to_owned());
+        };
+        let name: SecretName = match format!("{prefix}{stem}").parse() {
+            Ok(name) => name,
+            Err(error) => return stray(error.to_string()),
+        };
+        let unchanged = |seen: &&Seen| {
+            let flags = fs::AtFlags::SYMLINK_NOFOLLOW;
+            fs::statat(directory, file_name, flags).is_ok_and(|stat| Stamp::of(&stat) == seen.stamp)
+        };
+        if let Some(seen) = self.before.get(&name).filter(unchanged) {
+            return Found::Secret(name, seen.clone());
+        }
+        match read_secret(directory, file_name, buffer) {
+            Ok(seen) => Found::Secret(name, seen),
+            Err(error) if error.is_missing() => Found::Gone,
+            Err(error) => stray(error.to_string()),
+        }
+    }
+}
+
+fn read_secret(
+    directory: BorrowedFd<'_>,
+    file_name: &OsString,
+    buffer: &mut Vec<u8>,
+) -> Result<Seen, FileError> {
+    let (file, stat) = files::open_file(directory, file_name)?;
+    files::read_capped(&file, MAX_FILE_BYTES, buffer)?;
+    let file = StoredFile { hash: FileHash::of(buffer), header: Header::read(buffer) };
+    let mut stamp = Stamp::of(&stat);
+    if !stamp.is_settled() {
+        // No file has this inode, so the next snapshot reads it again.
+        stamp.inode = 0;
+    }
+    Ok(Seen { stamp, file })
+}
+
+fn path_of(prefix: &str, name: &OsString) -> PathBuf {
+    let mut path = OsString::from(SECRETS_DIRECTORY);
+    path.push("/");
+    path.push(prefix);
+    path.push(std::ffi::OsStr::from_bytes(name.as_bytes()));
+    path.into()
+}
+
+impl Stamp {
+    #[expect(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as i64,
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+
+    fn is_settled(self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let newest = self.modified.max(self.changed);
+        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(newest.0), u32::try_from(newest.1))
+        else {
+            return false;
+        };
+        // A time in the future has not settled either: the clock went backwards.
+        now.checked_sub(Duration::new(seconds, nanoseconds)).is_some_and(|age| age > SETTLED)
+    }
+}
+
+#[cfg(test)]
+mod tests;
