@@ -6,6 +6,7 @@
 mod fingerprint;
 mod generation;
 mod hash;
+mod identity;
 mod memory;
 mod name;
 mod recipient;
@@ -16,6 +17,10 @@ mod vault_id;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generation::{Generation, GenerationError};
 pub use hash::{FileHash, FileHashError};
+pub use identity::{
+    Identities, Identity, IdentityError, IdentityPlaces, IdentityWarning, LookOutcome, LookedAt,
+    NoPrompter, Origin, Prompter,
+};
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use recipient::{Recipient, RecipientError};
