@@ -4,15 +4,19 @@ use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use age::secrecy::ExposeSecret;
 use age::{Decryptor, Encryptor};
 use tempfile::TempDir;
 
 use super::*;
+use crate::Value;
 
 mod finding;
+mod locked;
+mod ssh;
 
 /// A home directory to put identities in.
 struct Home {
@@ -123,4 +127,42 @@ fn ssh_keygen(home: &Home, below: &str, arguments: &[&str]) -> (PathBuf, Recipie
     let public = fs::read_to_string(format!("{name}.pub")).unwrap();
     let recipient = public.parse().unwrap_or_else(|_| native().1);
     (path, recipient)
+}
+
+/// Gives its passphrases in turn, and counts the questions.
+struct Answers {
+    passphrases: Mutex<Vec<&'static str>>,
+    asked: AtomicUsize,
+    shown: Mutex<Vec<String>>,
+}
+
+impl Answers {
+    fn new(passphrases: &[&'static str]) -> Arc<Self> {
+        let passphrases = Mutex::new(passphrases.iter().rev().copied().collect());
+        Arc::new(Self { passphrases, asked: AtomicUsize::new(0), shown: Mutex::default() })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Prompter for Answers {
+    fn ask_passphrase(&self, _: &str) -> Option<Value> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let passphrase = self.passphrases.lock().unwrap().pop()?;
+        Some(Value::copy_of(passphrase.as_bytes()).unwrap())
+    }
+
+    fn ask_public(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn show(&self, message: &str) {
+        self.shown.lock().unwrap().push(message.to_owned());
+    }
 }
