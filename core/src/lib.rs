@@ -8,6 +8,7 @@ mod generation;
 mod hash;
 mod header;
 mod marks;
+mod identity;
 mod memory;
 mod name;
 mod open;
@@ -25,6 +26,10 @@ pub use generation::{Generation, GenerationError};
 pub use hash::{FileHash, FileHashError};
 pub use header::{Header, HeaderError, MAX_FILE_BYTES, MAX_HEADER_BYTES};
 pub use marks::{MAX_GENERATION_JUMP, Marks, RollbackError};
+pub use identity::{
+    Identities, Identity, IdentityError, IdentityPlaces, IdentityWarning, LookOutcome, LookedAt,
+    NoPrompter, Origin, Prompter,
+};
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
