@@ -3,7 +3,9 @@
 //! This crate knows no terminal, no environment and no FUSE; its callers hand it paths, the home
 //! directory, the clock and a way to ask questions.
 
+mod constraint;
 mod fingerprint;
+mod generate;
 mod generation;
 mod hash;
 mod memory;
@@ -14,7 +16,11 @@ mod source;
 mod value;
 mod vault_id;
 
+pub use constraint::{
+    Constraints, PemConstraint, PemProblem, ValuePattern, ValuePatternError, Violation,
+};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
 pub use hash::{FileHash, FileHashError};
 pub use memory::{OutOfMemory, unlocked_bytes};
