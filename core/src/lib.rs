@@ -3,7 +3,9 @@
 //! This crate knows no terminal, no environment and no FUSE; its callers hand it paths, the home
 //! directory, the clock and a way to ask questions.
 
+mod constraint;
 mod fingerprint;
+mod generate;
 mod generation;
 mod hash;
 mod header;
@@ -12,6 +14,7 @@ mod identity;
 mod memory;
 mod name;
 mod open;
+mod pattern;
 mod recipient;
 mod seal;
 mod source;
@@ -21,7 +24,11 @@ mod value;
 mod vault;
 mod vault_id;
 
+pub use constraint::{
+    Constraints, PemConstraint, PemProblem, ValuePattern, ValuePatternError, Violation,
+};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
 pub use hash::{FileHash, FileHashError};
 pub use header::{Header, HeaderError, MAX_FILE_BYTES, MAX_HEADER_BYTES};
@@ -33,6 +40,7 @@ pub use identity::{
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
+pub use pattern::{Pattern, PatternError};
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
 pub use source::{Listing, Source, SourceError, Version, Watch};
