@@ -11,6 +11,7 @@ mod hash;
 mod memory;
 mod name;
 mod pattern;
+mod policy;
 mod recipient;
 mod source;
 mod value;
@@ -26,6 +27,10 @@ pub use hash::{FileHash, FileHashError};
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use pattern::{Pattern, PatternError};
+pub use policy::{
+    Group, Leaving, NamedRecipient, Policy, PolicyError, PolicyGap, PolicyProblem, Position, Rule,
+    SecretSettings, Shown,
+};
 pub use recipient::{Recipient, RecipientError};
 pub use source::{Listing, Source, SourceError, Version, Watch};
 pub use value::{Value, ValueBuffer, ValueError};
