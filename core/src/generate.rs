@@ -123,7 +123,6 @@ impl Recipe {
     }
 
     /// The exact size of the values it makes, in bytes.
-    // A recipe never makes an empty value.
     #[expect(clippy::len_without_is_empty, reason = "no recipe makes an empty value")]
     pub fn len(&self) -> usize {
         match self.form {
@@ -285,10 +284,12 @@ mod tests {
         spec.parse::<Recipe>().unwrap_err()
     }
 
+    type Allowed = fn(u8) -> bool;
+
     #[test]
     fn values_have_the_documented_size_and_characters() {
         let url_safe = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let cases: [(&str, usize, fn(u8) -> bool); 7] = [
+        let cases: [(&str, usize, Allowed); 7] = [
             ("bytes:32", 32, |_| true),
             ("hex:32", 64, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
             ("base64:32", 44, |b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)),

@@ -15,6 +15,7 @@ mod memory;
 mod name;
 mod open;
 mod pattern;
+mod policy;
 mod recipient;
 mod seal;
 mod source;
@@ -41,6 +42,10 @@ pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
 pub use pattern::{Pattern, PatternError};
+pub use policy::{
+    Group, Leaving, NamedRecipient, Policy, PolicyError, PolicyGap, PolicyProblem, Position, Rule,
+    SecretSettings, Shown,
+};
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
 pub use source::{Listing, Source, SourceError, Version, Watch};
