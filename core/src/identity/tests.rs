@@ -16,6 +16,7 @@ use crate::Value;
 
 mod finding;
 mod locked;
+mod plugin;
 mod ssh;
 
 /// A home directory to put identities in.
@@ -94,6 +95,12 @@ fn open(file: &[u8], identities: &Identities) -> Result<Vec<u8>, DecryptError> {
     let mut reader = Decryptor::new(file)?.decrypt(identities.as_age())?;
     reader.read_to_end(&mut opened)?;
     Ok(opened)
+}
+
+/// What an identity of ours says where it can't open `file`.
+fn open_error(file: &[u8], identities: &Identities) -> IdentityError {
+    let error = open(file, identities).unwrap_err();
+    IdentityError::of_age(&error).unwrap_or_else(|| panic!("age's own error: {error}")).clone()
 }
 
 #[track_caller]
