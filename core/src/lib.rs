@@ -7,6 +7,7 @@ mod constraint;
 mod fingerprint;
 mod generate;
 mod generation;
+mod harden;
 mod hash;
 mod header;
 mod marks;
@@ -31,12 +32,13 @@ pub use constraint::{
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
+pub use harden::{HardenError, harden_process};
 pub use hash::{FileHash, FileHashError};
 pub use header::{Header, HeaderError, MAX_FILE_BYTES, MAX_HEADER_BYTES};
 pub use marks::{MAX_GENERATION_JUMP, Marks, RollbackError};
 pub use identity::{
     Identities, Identity, IdentityError, IdentityPlaces, IdentityWarning, LookOutcome, LookedAt,
-    NoPrompter, Origin, Prompter,
+    NewIdentity, NoPrompter, Origin, Prompter,
 };
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};

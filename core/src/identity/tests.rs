@@ -7,13 +7,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use age::secrecy::ExposeSecret;
+use age::secrecy::{ExposeSecret, SecretString};
 use age::{Decryptor, Encryptor};
 use tempfile::TempDir;
 
 use super::*;
 use crate::Value;
 
+mod canary;
 mod finding;
 mod locked;
 mod plugin;
@@ -172,4 +173,11 @@ impl Prompter for Answers {
     fn show(&self, message: &str) {
         self.shown.lock().unwrap().push(message.to_owned());
     }
+}
+
+/// An age file with a passphrase and little work.
+fn protected(text: &str, passphrase: &str, work_factor: u8) -> Vec<u8> {
+    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase));
+    recipient.set_work_factor(work_factor);
+    encrypt(text.as_bytes(), &recipient)
 }

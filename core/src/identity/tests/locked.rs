@@ -1,15 +1,6 @@
 //! Passphrases: asked for once, late, and not for nothing.
 
-use age::secrecy::SecretString;
-
 use super::*;
-
-/// An age file with a passphrase and little work.
-fn protected(text: &str, passphrase: &str, work_factor: u8) -> Vec<u8> {
-    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase));
-    recipient.set_work_factor(work_factor);
-    encrypt(text.as_bytes(), &recipient)
-}
 
 fn armored(file: &[u8]) -> String {
     let mut armored = Vec::new();
