@@ -7,9 +7,8 @@ use super::*;
 
 /// All that can be printed of an error and its causes.
 fn texts(error: &(dyn Error + 'static)) -> String {
-    iter::successors(Some(error), |&error| error.source())
-        .map(|error| format!("{error}\n{error:?}\n{error:#?}\n"))
-        .collect()
+    let one = |error: &(dyn Error + 'static)| format!("{error}\n{error:?}\n{error:#?}\n");
+    iter::successors(Some(error), |&error| error.source()).map(one).collect::<Vec<_>>().concat()
 }
 
 /// Eight characters in a row of a canary are as bad as all of it.
@@ -30,16 +29,14 @@ const PASSPHRASE: &str = "canaryphrase";
 /// Finds what is in the text, or tries to; then tries to open with it a file that is for others.
 fn texts_with(text: &[u8], passphrase: &'static str) -> String {
     let home = Home::new();
-    let mut all = String::new();
+    let mut all = Vec::new();
     let mut keep = |found: Result<Identities, IdentityError>, file: &[u8]| match found {
-        Err(error) => all += &texts(&error),
+        Err(error) => all.push(texts(&error)),
         Ok(found) => {
-            all += &format!("{:?}{:?}", found.looked_at(), found.warnings());
-            all += &found.warnings().iter().map(|w| texts(w)).collect::<String>();
-            all += &found.iter().map(|i| i.origin().to_string()).collect::<String>();
-            if let Err(error) = open(file, &found) {
-                all += &texts(&error);
-            }
+            all.push(format!("{:?}{:?}", found.looked_at(), found.warnings()));
+            all.extend(found.warnings().iter().map(|warning| texts(warning)));
+            all.extend(found.iter().map(|identity| identity.origin().to_string()));
+            all.extend(open(file, &found).err().map(|error| texts(&error)));
         }
     };
     let other = encrypt_to(&native().1);
@@ -52,16 +49,15 @@ fn texts_with(text: &[u8], passphrase: &'static str) -> String {
     home.write(".ssh/id_rsa", text);
     set_mode(&home.path(".ssh/id_rsa"), 0o644);
     keep(Identities::find(&home.places(), answers()), &other);
-    let mut places = IdentityPlaces::default();
-    places.sops_age_key = Some(Value::copy_of(text).unwrap());
+    let sops_age_key = Some(Value::copy_of(text).unwrap());
+    let mut places = IdentityPlaces { sops_age_key, ..IdentityPlaces::default() };
     keep(Identities::find(&places, answers()), &other);
     places.sops_age_key = None;
     for command in [format!("cat {}", home.path("named").display()), "echo canary; exit 9".into()] {
         places.sops_age_key_cmd = Some(command.into());
         keep(Identities::find(&places, answers()), &other);
     }
-    assert!(!all.is_empty());
-    all
+    all.concat()
 }
 
 /// The part of an identity that identifies no kind.
