@@ -4,6 +4,7 @@
 //! directory, the clock and a way to ask questions.
 
 mod constraint;
+mod dotenv;
 mod fingerprint;
 mod generate;
 mod generation;
@@ -29,6 +30,7 @@ mod vault_id;
 pub use constraint::{
     Constraints, PemConstraint, PemProblem, ValuePattern, ValuePatternError, Violation,
 };
+pub use dotenv::{DotenvEntry, DotenvError};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
