@@ -96,8 +96,7 @@ fn shown(name: &str) -> &str {
 }
 
 /// Whether one of the stanzas bears the tag of this SSH recipient: the first 4 bytes of the
-/// SHA-256 of the public key in SSH's wire form (C2SP age.md, "The ssh-rsa and ssh-ed25519
-/// recipient types" of the age documentation).
+/// SHA-256 of the public key in SSH's wire form, in unpadded base64 (age's package `agessh`).
 pub(super) fn is_addressed(recipient: &Recipient, stanzas: &[Stanza]) -> bool {
     let Some((kind, body)) = recipient.as_str().split_once(' ') else { return false };
     let Ok(wire) = BASE64_STANDARD.decode(body) else { return false };
