@@ -11,8 +11,8 @@ mod generation;
 mod harden;
 mod hash;
 mod header;
-mod marks;
 mod identity;
+mod marks;
 mod memory;
 mod name;
 mod open;
@@ -37,11 +37,11 @@ pub use generation::{Generation, GenerationError};
 pub use harden::{HardenError, harden_process};
 pub use hash::{FileHash, FileHashError};
 pub use header::{Header, HeaderError, MAX_FILE_BYTES, MAX_HEADER_BYTES};
-pub use marks::{MAX_GENERATION_JUMP, Marks, RollbackError};
 pub use identity::{
     Identities, Identity, IdentityError, IdentityPlaces, IdentityWarning, LookOutcome, LookedAt,
     NewIdentity, NoPrompter, Origin, Prompter,
 };
+pub use marks::{MAX_GENERATION_JUMP, Marks, RollbackError};
 pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
