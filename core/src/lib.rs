@@ -30,8 +30,8 @@ pub use memory::{OutOfMemory, unlocked_bytes};
 pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
-    Group, Leaving, NamedRecipient, Policy, PolicyError, PolicyGap, PolicyProblem, Position, Rule,
-    SecretSettings, Shown,
+    Group, Leaving, NamedRecipient, Policy, PolicyEdit, PolicyEditError, PolicyError, PolicyGap,
+    PolicyProblem, Position, Rule, SecretSettings, Shown,
 };
 pub use recipient::{Recipient, RecipientError};
 pub use source::{Listing, Source, SourceError, Version, Watch};
