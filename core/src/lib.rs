@@ -47,8 +47,8 @@ pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
-    Group, Leaving, NamedRecipient, Policy, PolicyError, PolicyGap, PolicyProblem, Position, Rule,
-    SecretSettings, Shown,
+    Group, Leaving, NamedRecipient, Policy, PolicyEdit, PolicyEditError, PolicyError, PolicyGap,
+    PolicyProblem, Position, Rule, SecretSettings, Shown,
 };
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
