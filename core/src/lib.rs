@@ -5,6 +5,7 @@
 
 mod constraint;
 mod dotenv;
+mod env_file;
 mod fingerprint;
 mod generate;
 mod generation;
@@ -22,6 +23,7 @@ mod recipient;
 mod seal;
 mod source;
 mod stanza;
+mod status;
 mod store;
 mod value;
 mod vault;
@@ -31,6 +33,7 @@ pub use constraint::{
     Constraints, PemConstraint, PemProblem, ValuePattern, ValuePatternError, Violation,
 };
 pub use dotenv::{DotenvEntry, DotenvError};
+pub use env_file::{EnvFileError, EnvFileSource, read_env_file};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
@@ -54,8 +57,10 @@ pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
 pub use source::{Listing, Source, SourceError, Version, Watch};
 pub use stanza::{Claims, Flag, StanzaError};
+pub use status::{Drift, NeedsRotation, State, Status, status};
 pub use store::{Snapshot, Store, StoredFile, Stray};
 pub use value::{Value, ValueBuffer, ValueError};
 pub use vault::directory::{DirectoryStore, POLICY_FILE, SECRETS_DIRECTORY, StoreError};
 pub use vault::files::FileError;
+pub use vault::{Vault, VaultError, VaultSource, VaultWriter, Written};
 pub use vault_id::{VaultId, VaultIdError};
