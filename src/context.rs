@@ -23,13 +23,11 @@ impl Context {
 
     /// The vault that `--vault` names, or the one that this directory lies in.
     pub(crate) fn vault(&self) -> Result<Vault> {
-        match &self.global.vault {
-            Some(directory) => Ok(Vault::at(directory)?),
-            None => {
-                let here = env::current_dir().context("the current directory can't be found")?;
-                Ok(Vault::find(&here)?)
-            }
+        if let Some(directory) = &self.global.vault {
+            return Ok(Vault::at(directory)?);
         }
+        let here = env::current_dir().context("the current directory can't be found")?;
+        Ok(Vault::find(&here)?)
     }
 
     /// All identities at hand, and warnings about their files.

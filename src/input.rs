@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueHint};
-use vaultfs_core::{Policy, Recipe, SecretName, Value, ValueBuffer};
+use vaultfs_core::{Policy, Recipe, RecipeError, SecretName, Value, ValueBuffer};
 
 use crate::output::{note, warn};
 use crate::terminal::ask_hidden;
@@ -18,21 +19,39 @@ pub(crate) struct ValueInput {
     /// Read the value from FILE, exactly as it is
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "generate")]
     file: Option<PathBuf>,
-    /// Generate the value: bytes:N, hex:N, base64:N, base64url:N or alphabet:CHARS:LENGTH
-    /// [default RECIPE: the policy's for this secret, else base64url:32]
+    /// Generate the value: by the policy's recipe for this secret (base64url:32 where it has none),
+    /// or by bytes:N, hex:N, base64:N, base64url:N or alphabet:CHARACTERS:N
     #[arg(long, value_name = "RECIPE", num_args = 0..=1, require_equals = true)]
-    generate: Option<Option<Recipe>>,
+    #[arg(default_missing_value = "policy")]
+    generate: Option<Generate>,
     /// Drop one newline from the end of what is read
     #[arg(long, conflicts_with = "generate")]
     trim_newline: bool,
 }
 
+/// How a value is generated.
+#[derive(Clone)]
+enum Generate {
+    ByPolicy,
+    By(Recipe),
+}
+
+impl FromStr for Generate {
+    type Err = RecipeError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, RecipeError> {
+        if text == "policy" { Ok(Self::ByPolicy) } else { text.parse().map(Self::By) }
+    }
+}
+
 impl ValueInput {
     /// Gets the value for `name`.
     pub(crate) fn value(&self, name: &SecretName, policy: &Policy) -> Result<Value> {
-        if let Some(recipe) = &self.generate {
-            let of_policy = || policy.settings_for(name).generate.clone().unwrap_or_default();
-            let recipe = recipe.clone().unwrap_or_else(of_policy);
+        if let Some(generate) = &self.generate {
+            let recipe = match generate {
+                Generate::ByPolicy => policy.settings_for(name).generate.unwrap_or_default(),
+                Generate::By(recipe) => recipe.clone(),
+            };
             note(format!("generated {recipe}, {:.1} bits of entropy", recipe.entropy_bits()));
             return Ok(recipe.generate()?);
         }

@@ -129,7 +129,7 @@ impl Stage {
         let mountpoint = self.path("run");
         let uid = self.reader.uid.to_string();
         let arguments = ["mount", &mountpoint, "--uid", &uid];
-        self.show_command(&arguments);
+        show_command(&arguments);
         let socket = self.directory.join("notify");
         let notify = UnixDatagram::bind(&socket)?;
         let mut command = self.command(&arguments);
@@ -261,10 +261,6 @@ impl Stage {
         self.directory.join(name).display().to_string()
     }
 
-    fn show_command(&self, arguments: &[&str]) {
-        line(format!("$ vaultfs {}", arguments.join(" ")));
-    }
-
     /// vaultfs itself, with the identity and the vault of the demo and none of the user's.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.vaultfs);
@@ -285,7 +281,7 @@ impl Stage {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<()> {
-        self.show_command(arguments);
+        show_command(arguments);
         let mut child = self
             .command(arguments)
             .stdout(Stdio::piped())
@@ -313,6 +309,10 @@ impl Drop for Stage {
         let _ = self.stop_mount();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+fn show_command(arguments: &[&str]) {
+    line(format!("$ vaultfs {}", arguments.join(" ")));
 }
 
 fn title(text: &str) {

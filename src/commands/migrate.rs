@@ -50,7 +50,7 @@ impl Migrate {
         let vault = context.vault()?;
         let identities = context.identities()?;
         let mut entries = self.entries()?;
-        self.plan(&vault, &identities, &mut entries)?;
+        plan(&vault, &identities, &mut entries)?;
         let new = entries.iter().filter(|entry| !entry.exists).count();
         if new > 0 {
             confirm(self.yes.into(), &format!("Add {new} secrets to {}?", vault.root().display()))?;
@@ -104,33 +104,33 @@ impl Migrate {
         }
         Ok(entries)
     }
+}
 
-    /// Finds out what is there, refuses what can't be written, and shows what would be.
-    fn plan(&self, vault: &Vault, identities: &Identities, entries: &mut [Entry]) -> Result<()> {
-        let writer = vault.write(Timestamp::now())?;
-        for entry in entries {
-            let Entry { name, value, exists } = entry;
-            match writer.check_new_value(name, value) {
-                Ok(()) => {
-                    let (names, _) = writer.recipients(name)?;
-                    note(format!(
-                        "  add   {name} ({} bytes), readable by {}",
-                        value.len(),
-                        names.join(", ")
-                    ));
-                }
-                Err(VaultError::Exists(_)) => {
-                    if !vault.read(name, identities)?.value.same_as(value) {
-                        bail!("{name} is in the vault with another value; nothing was changed");
-                    }
-                    *exists = true;
-                    note(format!("  keep  {name}, which is there already"));
-                }
-                Err(error) => return Err(error).context("nothing was changed"),
+/// Finds out what is there, refuses what can't be written, and shows what would be.
+fn plan(vault: &Vault, identities: &Identities, entries: &mut [Entry]) -> Result<()> {
+    let writer = vault.write(Timestamp::now())?;
+    for entry in entries {
+        let Entry { name, value, exists } = entry;
+        match writer.check_new_value(name, value) {
+            Ok(()) => {
+                let (names, _) = writer.recipients(name)?;
+                note(format!(
+                    "  add   {name} ({} bytes), readable by {}",
+                    value.len(),
+                    names.join(", ")
+                ));
             }
+            Err(VaultError::Exists(_)) => {
+                if !vault.read(name, identities)?.value.same_as(value) {
+                    bail!("{name} is in the vault with another value; nothing was changed");
+                }
+                *exists = true;
+                note(format!("  keep  {name}, which is there already"));
+            }
+            Err(error) => return Err(error).context("nothing was changed"),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Writes what isn't there, and returns how many failed.

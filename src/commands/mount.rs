@@ -112,8 +112,8 @@ impl Mount {
             let _ = opened.send(Happening::Source(open_source(&context, env_file.as_deref())));
         })?;
         let mut running = Running { mount: None, sender, mountpoint };
-        let ended = running.serve(&happenings, |opened| self.options(readers, opened));
-        notify(&[NotifyState::Stopping, NotifyState::Status("stopping".into())]);
+        let ended = running.serve(&happenings, |opened| self.options(&readers, opened));
+        notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
         running.stop()?;
         ended
     }
@@ -143,10 +143,10 @@ impl Mount {
         }
     }
 
-    fn options(&self, readers: Vec<Reader>, opened: &Opened) -> Result<MountOptions> {
+    fn options(&self, readers: &[Reader], opened: &Opened) -> Result<MountOptions> {
         let exposure = |secrets| Exposure {
             secrets,
-            readers: readers.clone(),
+            readers: readers.to_vec(),
             place: Place::SameAsName,
             need: Need::Optional,
         };
@@ -275,7 +275,7 @@ impl Running {
     fn tell_status(&self, first: &[NotifyState<'_>]) {
         let summary = summary(&self.state());
         let mut states = first.to_vec();
-        states.push(NotifyState::Status(summary.as_str().into()));
+        states.push(NotifyState::Status(&summary));
         notify(&states);
     }
 
