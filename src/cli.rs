@@ -8,13 +8,12 @@ use crate::commands;
 
 /// Secrets as age files, edited in a terminal and handed to services as read-only files in memory.
 #[derive(Parser)]
-#[command(name = "vaultfs", version, max_term_width = 100, subcommand_required = true)]
-#[command(arg_required_else_help = true, after_help = FIRST_STEPS)]
+#[command(name = "vaultfs", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 const FIRST_STEPS: &str = "\

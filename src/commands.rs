@@ -20,6 +20,7 @@ pub(crate) mod show;
 pub(crate) mod status;
 #[cfg(target_os = "linux")]
 pub(crate) mod unmount;
+mod workbench;
 
 use std::process::ExitCode;
 
@@ -34,7 +35,11 @@ use crate::output::{note, warn};
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let context = Context::new(cli.global);
-    match cli.command {
+    let Some(command) = cli.command else {
+        workbench::open(&context)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match command {
         Command::Init(init) => init.run(&context),
         Command::Keygen(keygen) => keygen.run(),
         Command::Add(add) => add.run(&context),

@@ -88,6 +88,11 @@ fn hint(error: &(dyn StdError + 'static)) -> Option<String> {
     if error.is::<StoreError>() {
         return text("check that the vault's directory is there and readable");
     }
+    if error.is::<vaultfs_tui::TuiError>() {
+        return text(
+            "`vaultfs list` and `vaultfs status` print what it shows; `vaultfs --help` lists the commands",
+        );
+    }
     if let Some(NotConfirmed::NoTerminal) = error.downcast_ref() {
         return text("look at the plan above, and pass --yes");
     }

@@ -167,7 +167,7 @@ impl Status {
 }
 
 /// What else there is to say of a secret, in a few words.
-fn detail(status: &SecretStatus, now: Timestamp) -> String {
+pub(super) fn detail(status: &SecretStatus, now: Timestamp) -> String {
     match &status.state {
         State::Missing => "the policy requires it".to_owned(),
         State::Damaged(error) => error.to_string(),
