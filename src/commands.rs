@@ -46,7 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rotate(rotate) => rotate.run(&context),
         Command::Show(show) => show.run(&context),
         Command::List(list) => list.run(&context),
-        Command::Remove(remove) => remove.run(&context),
+        Command::Remove(remove) => return remove.run(&context),
         Command::Rename(rename) => rename.run(&context),
         Command::Copy(copy) => copy.run(&context),
         Command::Adopt(adopt) => adopt.run(&context),

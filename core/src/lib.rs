@@ -46,7 +46,7 @@ pub use identity::{
 };
 pub use marks::{MAX_GENERATION_JUMP, Marks, RollbackError};
 pub use memory::{OutOfMemory, unlocked_bytes};
-pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, NameError, SecretName};
+pub use name::{MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameError, SecretName};
 pub use open::{OpenError, Opened, open, open_unbound};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{

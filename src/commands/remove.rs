@@ -1,13 +1,17 @@
 //! `vaultfs remove`.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use vaultfs_core::SecretName;
 
+use super::DONE_IN_PART;
 use crate::complete;
 use crate::context::Context;
-use crate::output::{confirm, note};
+use crate::output::{confirm, note, warn};
+use crate::report;
 
 /// Remove secrets.
 ///
@@ -24,7 +28,7 @@ pub(crate) struct Remove {
 }
 
 impl Remove {
-    pub(crate) fn run(&self, context: &Context) -> Result<()> {
+    pub(crate) fn run(&self, context: &Context) -> Result<ExitCode> {
         let vault = context.vault()?;
         {
             let writer = vault.write(Timestamp::now())?;
@@ -35,10 +39,18 @@ impl Remove {
         }
         confirm(self.yes.into(), "Remove?")?;
         let mut writer = vault.write(Timestamp::now())?;
-        for name in &self.names {
-            writer.remove(name)?;
-            note(format!("removed {name}"));
+        for (done, name) in self.names.iter().enumerate() {
+            match writer.remove(name) {
+                Ok(()) => note(format!("removed {name}")),
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(error) => {
+                    report::error(&error.into());
+                    let left: Vec<_> = self.names[done..].iter().map(ToString::to_string).collect();
+                    warn(format!("not removed: {}", left.join(", ")));
+                    return Ok(ExitCode::from(DONE_IN_PART));
+                }
+            }
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
