@@ -3,6 +3,7 @@
 mod gates;
 mod lifecycle;
 mod rotation;
+mod semantics;
 mod source;
 mod support;
 
@@ -11,5 +12,14 @@ mod support;
 fn helper_process() {
     if std::env::var_os(support::HELPER_VARIABLE).is_some() {
         vaultfs_fusefs::run_helper().unwrap();
+    }
+}
+
+/// Not a test: a reader that runs as another user.
+#[test]
+fn hammer_process() {
+    if let Ok(task) = std::env::var(rotation::HAMMER_VARIABLE) {
+        let (reads, path) = task.split_once(' ').unwrap();
+        rotation::hammer(path.as_ref(), reads.parse().unwrap());
     }
 }
