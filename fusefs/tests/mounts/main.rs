@@ -1,6 +1,8 @@
 //! Real mounts, read by real other users, over a source in memory.
 
+mod events;
 mod gates;
+mod lazy;
 mod lifecycle;
 mod rotation;
 mod semantics;

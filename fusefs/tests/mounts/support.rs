@@ -207,6 +207,10 @@ impl Talking {
         Self::new(command)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line; empty at the end.
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().map_or_else(String::new, Result::unwrap)
