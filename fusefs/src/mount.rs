@@ -191,6 +191,7 @@ impl Shared {
                 refresh.run(&**source, &self.status, &mut publisher, wakes, &changed);
             }
             Err(e) => {
+                self.stopping.store(true, Ordering::Relaxed);
                 if let Err(e) = self.take_down() {
                     tracing::error!(error = %e, "a mount is left behind");
                 }

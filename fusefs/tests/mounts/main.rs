@@ -6,6 +6,7 @@ mod lazy;
 mod lifecycle;
 mod rotation;
 mod semantics;
+mod served;
 mod source;
 mod support;
 
@@ -23,5 +24,13 @@ fn hammer_process() {
     if let Ok(task) = std::env::var(rotation::HAMMER_VARIABLE) {
         let (reads, path) = task.split_once(' ').unwrap();
         rotation::hammer(path.as_ref(), reads.parse().unwrap());
+    }
+}
+
+/// Not a test: a mount in a process of its own.
+#[test]
+fn serving_process() {
+    if let Ok(task) = std::env::var(served::VARIABLE) {
+        served::serve(&task);
     }
 }
