@@ -1,5 +1,5 @@
 //! The workbench over made-up secrets. With the argument `panic` the second reading panics, with
-//! `fail` it fails.
+//! `fail` it fails; with `colour` the palette ignores `NO_COLOR`.
 
 use std::env;
 use std::process::ExitCode;
@@ -8,6 +8,10 @@ use vaultfs_tui::{Options, Palette, Row, RowState, Severity, TuiError, run};
 
 fn main() -> ExitCode {
     let argument = env::args().nth(1).unwrap_or_default();
+    let palette = match argument.as_str() {
+        "colour" => Palette::Colour,
+        _ => Palette::from_no_color(env::var_os("NO_COLOR").as_deref()),
+    };
     let mut readings = 0;
     let reload = move || {
         readings += 1;
@@ -17,7 +21,6 @@ fn main() -> ExitCode {
             _ => Ok((0..30).map(row).collect()),
         }
     };
-    let palette = Palette::from_no_color(env::var_os("NO_COLOR").as_deref());
     match run(Options { title: "example".to_owned(), palette, reload: Box::new(reload) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(TuiError::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),

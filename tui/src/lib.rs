@@ -3,7 +3,7 @@
 //! This version lists secrets and what their headers claim; everything that changes a vault is a
 //! command. It never sees a value, and knows no vault: its caller hands it [`Row`]s.
 //!
-//! [`update`] and [`view`] are pure; [`runtime`] alone owns the terminal, signals and threads.
+//! `update` and `view` are pure; `runtime` alone owns the terminal, signals and threads.
 #![forbid(unsafe_code)]
 
 mod action;

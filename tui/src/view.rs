@@ -175,8 +175,10 @@ fn footer(model: &Model, frame: &mut Frame, area: Rect) {
 
 /// The end of `text`, at most `columns` wide.
 fn tail(text: &str, columns: usize) -> &str {
-    let cut = text.char_indices().map(|(index, _)| &text[index..]);
-    cut.into_iter().find(|rest| Span::raw(*rest).width() <= columns).unwrap_or_default()
+    text.char_indices()
+        .map(|(index, _)| &text[index..])
+        .find(|rest| Span::raw(*rest).width() <= columns)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

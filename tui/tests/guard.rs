@@ -12,7 +12,7 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a condition may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The example. Cargo builds it with all tests; before `cargo test --test guard`, build it by hand.
 fn example() -> PathBuf {
@@ -218,10 +218,12 @@ fn ctrl_z_without_a_shell_is_refused() {
 
 #[test]
 fn no_color_keeps_the_selection_in_reverse() {
-    let screen = Screen::start(Jobs::Controlled, "", &[("NO_COLOR", "1")]);
-    let cell = screen.parser.screen().cell(1, 20).unwrap();
-    assert!(cell.inverse() && cell.bold());
-    assert_eq!(cell.fgcolor(), vt100::Color::Default);
+    for (palette, colour) in [("", vt100::Color::Default), ("colour", vt100::Color::Idx(3))] {
+        let screen = Screen::start(Jobs::Controlled, palette, &[("NO_COLOR", "1")]);
+        let cell = |column| screen.parser.screen().cell(1, column).unwrap();
+        assert_eq!(cell(2).fgcolor(), colour);
+        assert!(cell(20).inverse() && cell(20).bold());
+    }
 }
 
 #[test]
