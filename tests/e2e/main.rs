@@ -5,5 +5,8 @@
 mod age_cli;
 mod bad_input;
 mod crash;
+mod daemon;
+mod mount;
 mod secrets;
 mod support;
+mod users;
