@@ -121,6 +121,17 @@ impl Daemon {
         });
     }
 
+    /// Waits until a thread of it hangs with a [`Hung`](crate::hung::Hung) disk: the kernel's
+    /// function that it sleeps in is one of FUSE's.
+    #[track_caller]
+    pub(crate) fn await_hang(&self) {
+        self.eventually("a thread that hangs", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            let mut places = tasks.map(|task| fs::read_to_string(task?.path().join("wchan")));
+            places.any(|place| place.is_ok_and(|place| place.starts_with("fuse_")))
+        });
+    }
+
     /// A file of the mount.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.mountpoint.join(name)
