@@ -5,6 +5,11 @@
 mod age_cli;
 mod bad_input;
 mod crash;
+mod daemon;
+mod hung;
+mod mount;
 mod secrets;
 mod static_binary;
+mod stop;
 mod support;
+mod users;

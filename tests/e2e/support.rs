@@ -2,12 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
+
+use crate::users::User;
 
 /// The binary under test.
 pub(crate) const VAULTFS: &str = env!("CARGO_BIN_EXE_vaultfs");
@@ -15,6 +18,9 @@ pub(crate) const VAULTFS: &str = env!("CARGO_BIN_EXE_vaultfs");
 /// A home with an identity and a vault in it, all removed on drop.
 pub(crate) struct Sandbox {
     directory: TempDir,
+    numbers: AtomicUsize,
+    /// Whose commands run in it; whoever runs the tests where it is None.
+    owner: Option<User>,
 }
 
 /// What a command printed and how it ended.
@@ -41,7 +47,26 @@ impl Sandbox {
         // Readers with another uid pass through to mount points, and no further.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
         fs::create_dir(directory.path().join("home")).unwrap();
-        Self { directory }
+        Self { directory, numbers: AtomicUsize::new(0), owner: None }
+    }
+
+    /// A home and nothing in it, of another user, as whom all its commands run.
+    pub(crate) fn of(owner: User) -> Self {
+        let sandbox = Self::without_vault();
+        // Where the binary was built may be closed to others.
+        let program = sandbox.path("vaultfs");
+        fs::hard_link(VAULTFS, &program)
+            .or_else(|_| fs::copy(VAULTFS, &program).map(drop))
+            .unwrap();
+        for path in [sandbox.path("home"), sandbox.path("")] {
+            chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
+        }
+        Self { owner: Some(owner), ..sandbox }
+    }
+
+    /// Whose commands run in it, where that isn't whoever runs the tests.
+    pub(crate) fn owner(&self) -> Option<User> {
+        self.owner
     }
 
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
@@ -60,7 +85,10 @@ impl Sandbox {
     /// vaultfs in the vault, or beside it where there is none yet; nothing of the environment of
     /// whoever runs the tests reaches it.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(VAULTFS);
+        let mut command = match self.owner {
+            None => Command::new(VAULTFS),
+            Some(owner) => owner.command(self.path("vaultfs").to_str().unwrap()),
+        };
         let vault = self.path("vault");
         let here = if vault.is_dir() { vault } else { self.path("") };
         command.args(arguments).env_clear().current_dir(here).stdin(Stdio::null());
@@ -97,6 +125,27 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn reveal(&self, name: &str) -> Vec<u8> {
         self.run(&["show", name, "--reveal"]).expect_ok().bytes
+    }
+
+    /// The directory that is mounted on, made where it is missing. Asks no filesystem that is
+    /// mounted there.
+    pub(crate) fn mountpoint(&self) -> PathBuf {
+        let path = self.path("run");
+        match fs::create_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => {
+                made.unwrap();
+                if let Some(owner) = self.owner {
+                    chown(&path, Some(owner.uid), Some(owner.gid)).unwrap();
+                }
+            }
+        }
+        path
+    }
+
+    /// A number that this sandbox hasn't given before.
+    pub(crate) fn next_number(&self) -> usize {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn write(&self, relative: &str, text: impl AsRef<[u8]>) -> PathBuf {
