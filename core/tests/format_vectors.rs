@@ -1,5 +1,7 @@
 //! Holds `docs/format.md` to its word: opens its test vectors and compares what it says of them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,8 +83,11 @@ fn rows<const COLUMNS: usize>(page: &str) -> Vec<[&str; COLUMNS]> {
 /// An identity that keeps what age hands to it.
 struct Spy<'a> {
     identities: &'a Identities,
-    seen: RefCell<Option<(Vec<u8>, Vec<(String, Vec<u8>)>)>>,
+    seen: RefCell<Option<Seen>>,
 }
+
+/// A file key, and each stanza: its first line without the arrow, and its body.
+type Seen = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
 impl age::Identity for Spy<'_> {
     fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
