@@ -6,6 +6,7 @@
 mod error;
 mod identities;
 mod locked;
+mod new_identity;
 mod origin;
 mod parse;
 mod places;
@@ -22,6 +23,7 @@ use age_core::format::{FileKey, Stanza};
 
 pub use self::error::IdentityError;
 pub use self::identities::{Identities, LookOutcome, LookedAt};
+pub use self::new_identity::NewIdentity;
 pub use self::origin::Origin;
 pub use self::places::IdentityPlaces;
 pub use self::prompter::{NoPrompter, Prompter};

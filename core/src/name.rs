@@ -11,7 +11,10 @@ pub const MAX_SEGMENT_BYTES: usize = 200;
 /// The longest name, in bytes, all segments and slashes together.
 pub const MAX_NAME_BYTES: usize = 1024;
 
-/// The name of a secret: one or more segments joined with `/`.
+/// The most segments. A tree of directories deeper than this is no vault's.
+pub const MAX_SEGMENTS: usize = 32;
+
+/// The name of a secret: 1 to [`MAX_SEGMENTS`] segments joined with `/`.
 ///
 /// A segment has 1 to [`MAX_SEGMENT_BYTES`] bytes of `A-Z a-z 0-9 _ - .`, doesn't begin with a
 /// dot, and doesn't end in `.age`, `.next` or `.previous`. Parsed once; whoever holds a
@@ -31,6 +34,12 @@ pub enum NameError {
     TooLong {
         /// Its length in bytes.
         len: usize,
+    },
+    /// More than [`MAX_SEGMENTS`].
+    #[error("the name has {segments} segments; at most {MAX_SEGMENTS} are allowed")]
+    TooDeep {
+        /// How many.
+        segments: usize,
     },
     /// It begins with a slash.
     #[error("{0:?} begins with a slash; names are relative to the vault")]
@@ -108,6 +117,10 @@ impl FromStr for SecretName {
         if text.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong { len: text.len() });
         }
+        let segments = text.split('/').count();
+        if segments > MAX_SEGMENTS {
+            return Err(NameError::TooDeep { segments });
+        }
         let name = || text.to_owned();
         if text.starts_with('/') {
             return Err(NameError::Absolute(name()));
@@ -169,6 +182,8 @@ mod tests {
         assert!(matches!(error("é"), NameError::Character { .. }));
         assert!(matches!(error(&"a".repeat(201)), NameError::SegmentTooLong { len: 201, .. }));
         assert!(matches!(error(&"a/".repeat(600)), NameError::TooLong { .. }));
+        assert_eq!(error(&["a"; 33].join("/")), NameError::TooDeep { segments: 33 });
+        assert!(["a"; 32].join("/").parse::<SecretName>().is_ok());
         for suffix in RESERVED_SUFFIXES {
             assert!(matches!(error(&format!("a{suffix}/b")), NameError::ReservedSuffix { .. }));
         }

@@ -11,7 +11,9 @@ use hmac::Mac;
 use crate::header::{HeaderError, RawHeader, value_bytes};
 use crate::seal::value_mac;
 use crate::stanza::{BindingStanza, STANZA_TAG, stanzas_hash};
-use crate::{Claims, Fingerprint, SecretName, Value, ValueBuffer, ValueError, VaultId};
+use crate::{
+    Claims, Fingerprint, IdentityError, SecretName, Value, ValueBuffer, ValueError, VaultId,
+};
 
 /// A secret whose file was opened and found to be what it says.
 pub struct Opened {
@@ -47,8 +49,11 @@ pub enum OpenError {
         recipients: Vec<Fingerprint>,
     },
     /// The identity that should open it can't be used: a wrong passphrase, a missing plugin.
-    #[error("the identity for it can't be used: {0}")]
-    Identity(String),
+    #[error(transparent)]
+    Identity(IdentityError),
+    /// age failed in a way of its own.
+    #[error("age can't open it: {0}")]
+    Age(String),
     /// A byte of the header was changed after it was written.
     #[error("the header was changed after it was written")]
     HeaderChanged,
@@ -77,14 +82,14 @@ pub fn open<'a>(
     // Checked before anything is decrypted, and again on the stanza that age authenticated.
     let claimed = header.binding?.ok_or(HeaderError::Unbound)?;
     check_place(&claimed.claims, vault, name)?;
-    let unwrapper = Unwrapper::new(identities.collect());
-    let value = decrypt(file, header.len, &unwrapper).map_err(|error| match error {
+    let asked = Unwrapper::new(identities.collect());
+    let value = decrypt(file, header.len, &asked).map_err(|error| match error {
         OpenError::NoIdentity { .. } => {
             OpenError::NoIdentity { recipients: claimed.claims.recipients.clone() }
         }
         other => other,
     })?;
-    let unwrapped = unwrapper.unwrapped.into_inner().ok_or(OpenError::BindingBroken)?;
+    let unwrapped = asked.unwrapped.into_inner().ok_or(OpenError::BindingBroken)?;
     let binding = unwrapped.binding.ok_or(OpenError::BindingBroken)?;
     check_place(&binding.claims, vault, name)?;
     let mac_holds =
@@ -147,7 +152,10 @@ fn opening_failed(error: DecryptError) -> OpenError {
         DecryptError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
             HeaderError::Truncated.into()
         }
-        other => OpenError::Identity(other.to_string()),
+        other => match IdentityError::of_age(&other) {
+            Some(error) => OpenError::Identity(error.clone()),
+            None => OpenError::Age(other.to_string()),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! This module reads texts and answers questions; it opens no file and encrypts nothing.
 
 mod document;
+mod edit;
 mod error;
 mod members;
 mod nearest;
@@ -22,6 +23,7 @@ use self::document::Document;
 use self::raw::RawPolicy;
 use crate::{Fingerprint, Generation, Pattern, Recipient, SecretName, VaultId};
 
+pub use self::edit::{PolicyEdit, PolicyEditError};
 pub use self::error::{PolicyError, PolicyProblem, Position, Shown};
 pub use self::settings::SecretSettings;
 
@@ -52,7 +54,7 @@ pub use self::settings::SecretSettings;
 ///
 /// | field | holds |
 /// |---|---|
-/// | `description` | text without control characters but line breaks |
+/// | `description` | text; of control characters only line breaks and tabs |
 /// | `env` | a variable's name (`[A-Za-z_][A-Za-z0-9_]*`); only where the left side is a name |
 /// | `required` | `true` or `false` (default) |
 /// | `rotate_every` | a period; default: the rule's |

@@ -21,7 +21,8 @@ pub struct Recipient {
 pub(crate) enum RecipientKind {
     X25519(age::x25519::Recipient),
     Tag(age::tag::Recipient),
-    TagPq(age::tagpq::Recipient),
+    /// Boxed: its 1.2 KiB would make every recipient as large.
+    TagPq(Box<age::tagpq::Recipient>),
     Ssh(age::ssh::Recipient),
     Plugin(age::plugin::Recipient),
 }
@@ -91,7 +92,7 @@ impl FromStr for Recipient {
             return Ok(new(recipient.to_string(), RecipientKind::Tag(recipient)));
         }
         if let Ok(recipient) = text.parse::<age::tagpq::Recipient>() {
-            return Ok(new(recipient.to_string(), RecipientKind::TagPq(recipient)));
+            return Ok(new(recipient.to_string(), RecipientKind::TagPq(Box::new(recipient))));
         }
         if let Ok(recipient) = text.parse::<age::plugin::Recipient>() {
             return Ok(new(recipient.to_string(), RecipientKind::Plugin(recipient)));

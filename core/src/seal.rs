@@ -58,8 +58,8 @@ pub fn seal(value: &Value, claims: Claims, recipients: &[Recipient]) -> Result<V
         claims,
         value,
     };
-    let encryptor =
-        Encryptor::with_recipients(std::iter::once(&composite as _)).map_err(sealing_failed)?;
+    let encryptor = Encryptor::with_recipients(std::iter::once(&composite as _))
+        .map_err(|e| sealing_failed(&e))?;
     let mut file = Vec::with_capacity(value.len() + 1024 + 512 * recipients.len());
     let write = |file: &mut Vec<u8>| {
         let mut writer = encryptor.wrap_output(file)?;
@@ -70,7 +70,7 @@ pub fn seal(value: &Value, claims: Claims, recipients: &[Recipient]) -> Result<V
     Ok(file)
 }
 
-fn sealing_failed(error: EncryptError) -> SealError {
+fn sealing_failed(error: &EncryptError) -> SealError {
     match error {
         EncryptError::IncompatibleRecipients { .. } => SealError::Incompatible(error.to_string()),
         _ => SealError::Age(error.to_string()),
@@ -81,7 +81,7 @@ fn age_recipient(recipient: &Recipient) -> Result<Box<dyn age::Recipient>, SealE
     Ok(match recipient.kind.clone() {
         RecipientKind::X25519(recipient) => Box::new(recipient),
         RecipientKind::Tag(recipient) => Box::new(recipient),
-        RecipientKind::TagPq(recipient) => Box::new(recipient),
+        RecipientKind::TagPq(recipient) => recipient,
         RecipientKind::Ssh(recipient) => Box::new(recipient),
         RecipientKind::Plugin(plugin) => {
             let name = plugin.plugin().to_owned();

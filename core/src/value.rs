@@ -166,6 +166,14 @@ impl ValueBuffer {
         newline > 0
     }
 
+    /// Drops the last character: one byte, or all bytes of one in UTF-8.
+    pub fn remove_last_character(&mut self) {
+        let is_continuation = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        let continued = self.expose_bytes().iter().rev().take(3).take_while(|b| is_continuation(b));
+        let dropped = continued.count() + 1;
+        self.len = self.len.saturating_sub(dropped);
+    }
+
     /// The bytes so far.
     pub fn expose_bytes(&self) -> &[u8] {
         &self.bytes.expose_secret()[..self.len]
@@ -249,6 +257,16 @@ mod tests {
             buffer.push(text.as_bytes()).unwrap();
             assert_eq!(buffer.trim_final_newline(), text != trimmed);
             assert_eq!(buffer.finish().expose_bytes(), trimmed.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_last_character_is_removed_whole() {
+        let mut buffer = ValueBuffer::new().unwrap();
+        buffer.push("aé€".as_bytes()).unwrap();
+        for rest in ["aé", "a", "", ""] {
+            buffer.remove_last_character();
+            assert_eq!(buffer.expose_bytes(), rest.as_bytes());
         }
     }
 

@@ -21,7 +21,7 @@ const TRIES: usize = 3;
 /// One or more identities that need a passphrase. Once it was given, or wasn't, that stays so;
 /// threads that come meanwhile wait for the answer.
 pub(super) struct Locked {
-    sealed: Box<Sealed>,
+    sealed: Sealed,
     origin: Origin,
     asking: Asking,
     contents: OnceLock<Result<Vec<Identity>, IdentityError>>,
@@ -31,8 +31,8 @@ enum Sealed {
     /// An age file, armored or binary.
     File(Value),
     SshKey {
-        encrypted: age::ssh::EncryptedKey,
-        recipient: Recipient,
+        encrypted: Box<age::ssh::EncryptedKey>,
+        recipient: Box<Recipient>,
     },
 }
 
@@ -58,7 +58,10 @@ impl Locked {
         origin: &Origin,
         asking: &Asking,
     ) -> Identity {
-        let sealed = Sealed::SshKey { encrypted, recipient: recipient.clone() };
+        let sealed = Sealed::SshKey {
+            encrypted: Box::new(encrypted),
+            recipient: Box::new(recipient.clone()),
+        };
         Self::identity(sealed, Some(recipient), origin, asking)
     }
 
@@ -68,8 +71,7 @@ impl Locked {
         origin: &Origin,
         asking: &Asking,
     ) -> Identity {
-        let (sealed, contents) = (Box::new(sealed), OnceLock::new());
-        let (origin, asking) = (origin.clone(), asking.clone());
+        let (contents, origin, asking) = (OnceLock::new(), origin.clone(), asking.clone());
         let opener = Opener::Locked(Self { sealed, origin: origin.clone(), asking, contents });
         Identity { origin, recipient, opener }
     }
@@ -82,7 +84,7 @@ impl Locked {
     /// Asks for the passphrase where that wasn't done before, unless the file with these stanzas
     /// can't be for what is behind it.
     pub(super) fn unlock_for(&self, stanzas: &[Stanza]) -> Result<&[Identity], IdentityError> {
-        if let Sealed::SshKey { recipient, .. } = &*self.sealed
+        if let Sealed::SshKey { recipient, .. } = &self.sealed
             && !ssh::is_addressed(recipient, stanzas)
         {
             return Ok(&[]);
@@ -112,12 +114,12 @@ impl Locked {
 
     /// None where the passphrase is wrong.
     fn open(&self, passphrase: SecretString) -> Result<Option<Vec<Identity>>, IdentityError> {
-        match &*self.sealed {
+        match &self.sealed {
             Sealed::File(file) => self.open_file(file, passphrase),
             Sealed::SshKey { encrypted, recipient } => match encrypted.decrypt(passphrase) {
                 Ok(decrypted) => Ok(Some(vec![Identity {
                     origin: self.origin.clone(),
-                    recipient: Some(recipient.clone()),
+                    recipient: Some(Recipient::clone(recipient)),
                     opener: Opener::Ssh(decrypted.into()),
                 }])),
                 Err(_) => Ok(None),

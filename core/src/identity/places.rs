@@ -72,6 +72,9 @@ impl IdentityPlaces {
     /// the home directory `home`. `--identity` isn't in the environment: fill
     /// [`IdentityPlaces::explicit`]. A variable that is empty is as good as unset.
     ///
+    /// What `SOPS_AGE_KEY` holds stays in the process's environment, where programs that it starts
+    /// and others of the same uid can read it: no copy of ours can change that.
+    ///
     /// # Errors
     /// [`ValueError`] where there is no memory for the identity in `SOPS_AGE_KEY`.
     pub fn from_lookup(

@@ -8,6 +8,7 @@ use std::slice;
 use age::plugin::{IdentityPluginV1, ResolveError};
 use age::{DecryptError, Identity as _};
 use age_core::format::{FileKey, Stanza};
+use zeroize::Zeroizing;
 
 use super::prompter::Asking;
 use super::{IdentityError, Origin};
@@ -65,16 +66,30 @@ impl PluginIdentity {
             }
             other => other.to_string(),
         };
-        IdentityError::Plugin { origin, program, message: presentable(&message) }
+        let message = if self.is_quoted_in(&message) {
+            "its message quotes the identity and is not shown".into()
+        } else {
+            presentable(&message, &program)
+        };
+        IdentityError::Plugin { origin, program, message }
+    }
+
+    fn is_quoted_in(&self, message: &str) -> bool {
+        let upper = |text: &str| Zeroizing::new(text.to_ascii_uppercase());
+        let identity = Zeroizing::new(self.identity.to_string());
+        upper(message).contains(upper(&identity).as_str())
     }
 }
 
-/// A plugin's message on one line, short, and without the identity that a careless plugin quotes.
-fn presentable(message: &str) -> String {
+/// A plugin's message on one line, short, and without what age puts around it.
+fn presentable(message: &str, program: &str) -> String {
     const SHOWN_CHARS: usize = 300;
-    let upper = message.to_ascii_uppercase();
-    if upper.contains("AGE-PLUGIN-") && upper.contains("-1") {
-        return "its message quotes an identity and is not shown".into();
-    }
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_CHARS).collect()
+    // age wraps what it inserts into its texts in Unicode's isolates.
+    let plain: String = message
+        .chars()
+        .filter(|c| !('\u{2066}'..='\u{2069}').contains(c))
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let of_age = format!("'{program}' couldn't use an identity: ");
+    plain.strip_prefix(&of_age).unwrap_or(&plain).chars().take(SHOWN_CHARS).collect()
 }

@@ -38,16 +38,16 @@ pub(super) fn parse(
             // age says so of known types whose content makes no sense.
             UnsupportedKey::Type(kind) if kind == "ssh-ed25519" || kind == "ssh-rsa" => damaged(),
             UnsupportedKey::Type(kind) => {
-                unsupported(format!("keys of type {kind:?} are not supported"))
+                unsupported(format!("keys of type {} are not supported", shown(kind)))
             }
             UnsupportedKey::Hardware(kind) => {
-                unsupported(format!("keys of type {kind:?} live on a hardware token"))
+                unsupported(format!("keys of type {} live on a hardware token", shown(kind)))
             }
             UnsupportedKey::EncryptedPem => {
                 unsupported("its passphrase protection is the weak one of old PEM files".into())
             }
             UnsupportedKey::EncryptedSsh(cipher) => {
-                unsupported(format!("its cipher {cipher:?} is not supported"))
+                unsupported(format!("its cipher {} is not supported", shown(cipher)))
             }
         });
     }
@@ -81,14 +81,22 @@ fn recipient_of(key: &age::ssh::Identity) -> Result<Recipient, Option<String>> {
             .parse()
             .map_err(|_| Some("RSA keys under 2048 bits are too weak".into())),
         Err(RsaModulusTooLarge) => Err(Some("RSA keys over 4096 bits are not supported".into())),
-        Err(Unsupported(kind)) => Err(Some(format!("keys of type {kind:?} are not supported"))),
+        Err(Unsupported(kind)) => {
+            Err(Some(format!("keys of type {} are not supported", shown(&kind))))
+        }
         Err(_) => Err(None),
     }
 }
 
+/// The name of a type or a cipher. In a damaged key, age takes private bytes for one.
+fn shown(name: &str) -> &str {
+    let plausible =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-@.".contains(&byte);
+    if name.len() <= 64 && name.bytes().all(plausible) { name } else { "unknown" }
+}
+
 /// Whether one of the stanzas bears the tag of this SSH recipient: the first 4 bytes of the
-/// SHA-256 of the public key in SSH's wire form (C2SP age.md, "The ssh-rsa and ssh-ed25519
-/// recipient types" of the age documentation).
+/// SHA-256 of the public key in SSH's wire form, in unpadded base64 (age's package `agessh`).
 pub(super) fn is_addressed(recipient: &Recipient, stanzas: &[Stanza]) -> bool {
     let Some((kind, body)) = recipient.as_str().split_once(' ') else { return false };
     let Ok(wire) = BASE64_STANDARD.decode(body) else { return false };

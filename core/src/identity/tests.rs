@@ -7,15 +7,17 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use age::secrecy::ExposeSecret;
+use age::secrecy::{ExposeSecret, SecretString};
 use age::{Decryptor, Encryptor};
 use tempfile::TempDir;
 
 use super::*;
 use crate::Value;
 
+mod canary;
 mod finding;
 mod locked;
+mod plugin;
 mod ssh;
 
 /// A home directory to put identities in.
@@ -96,6 +98,12 @@ fn open(file: &[u8], identities: &Identities) -> Result<Vec<u8>, DecryptError> {
     Ok(opened)
 }
 
+/// What an identity of ours says where it can't open `file`.
+fn open_error(file: &[u8], identities: &Identities) -> IdentityError {
+    let error = open(file, identities).unwrap_err();
+    IdentityError::of_age(&error).unwrap_or_else(|| panic!("age's own error: {error}")).clone()
+}
+
 #[track_caller]
 fn assert_opens(recipient: &Recipient, identities: &Identities) {
     assert_eq!(open(&encrypt_to(recipient), identities).unwrap(), b"opened");
@@ -165,4 +173,11 @@ impl Prompter for Answers {
     fn show(&self, message: &str) {
         self.shown.lock().unwrap().push(message.to_owned());
     }
+}
+
+/// An age file with a passphrase and little work.
+fn protected(text: &str, passphrase: &str, work_factor: u8) -> Vec<u8> {
+    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase));
+    recipient.set_work_factor(work_factor);
+    encrypt(text.as_bytes(), &recipient)
 }

@@ -39,8 +39,8 @@ fn opened(file: &[u8], name: &str, identity: &x25519::Identity) -> Result<Opened
 #[test]
 fn a_sealed_value_opens_for_each_recipient_and_nobody_else() {
     let [alice, bob, eve] = [(); 3].map(|()| x25519::Identity::generate());
-    for value in [&b""[..], b"hunter2", &[0; 65_536], &[7; 200_000]] {
-        let file = sealed("a/b", value, &[&alice, &bob]);
+    for value in [Vec::new(), b"hunter2".to_vec(), vec![0; 65_536], vec![7; 200_000]] {
+        let file = sealed("a/b", &value, &[&alice, &bob]);
         for identity in [&alice, &bob] {
             let opened = opened(&file, "a/b", identity).unwrap();
             assert_eq!(opened.value.expose_bytes(), value);

@@ -170,7 +170,7 @@ impl Reader<'_> {
         let at = |field| [Field("secrets"), Field(pattern.as_str()), Field(field)];
         let refuse = |field, problem| Err(self.refusal(&at(field), problem));
         if let Some(description) = &raw.description
-            && description.chars().any(|c| c.is_control() && c != '\n')
+            && description.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
         {
             return refuse("description", PolicyProblem::Description);
         }

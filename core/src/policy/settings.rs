@@ -9,7 +9,8 @@ use crate::{Constraints, Pattern, Recipe, SecretName};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretSettings {
-    /// What it is for, in the words of the policy; no control characters but line breaks.
+    /// What it is for, in the words of the policy; of control characters only line breaks and
+    /// tabs.
     pub description: Option<String>,
     /// The environment variable it becomes, where the policy names one: see
     /// [`crate::Policy::env_name`] for the default.

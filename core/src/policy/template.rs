@@ -63,8 +63,8 @@ const GROUPS: &str = "\
 
 const RULES: &str = "\
 # The first rule whose path matches a secret's name decides who may decrypt it.
-# In a path, * stays between two slashes and ** crosses them. After a change,
-# `vaultfs rewrap` brings the files in line.
+# In a path, * stays between two slashes and ** crosses them. A change counts for
+# each file when it is next written; `vaultfs status` names those that differ.
 ";
 
 const TAIL: &str = "

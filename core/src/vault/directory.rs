@@ -150,7 +150,7 @@ struct Scan<'a> {
 
 /// What a file of a directory turned out to be.
 enum Found {
-    Secret(SecretName, Seen),
+    Secret(SecretName, Box<Seen>),
     Stray(Stray),
     Gone,
 }
@@ -182,7 +182,7 @@ impl Scan<'_> {
         }
         for found in self.files(directory.as_fd(), prefix, &names) {
             match found {
-                Found::Secret(name, seen) => drop(self.after.insert(name, seen)),
+                Found::Secret(name, seen) => drop(self.after.insert(name, *seen)),
                 Found::Stray(stray) => self.strays.push(stray),
                 Found::Gone => {}
             }
@@ -222,7 +222,7 @@ impl Scan<'_> {
         thread::scope(|scope| {
             let running: Vec<_> =
                 names.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
-            let finished = running.into_iter().map(|thread| thread.join());
+            let finished = running.into_iter().map(thread::ScopedJoinHandle::join);
             finished.flat_map(|found: Result<Vec<Found>, _>| found.unwrap_or_default()).collect()
         })
     }
@@ -248,10 +248,10 @@ impl Scan<'_> {
             fs::statat(directory, file_name, flags).is_ok_and(|stat| Stamp::of(&stat) == seen.stamp)
         };
         if let Some(seen) = self.before.get(&name).filter(unchanged) {
-            return Found::Secret(name, seen.clone());
+            return Found::Secret(name, Box::new(seen.clone()));
         }
         match read_secret(directory, file_name, buffer) {
-            Ok(seen) => Found::Secret(name, seen),
+            Ok(seen) => Found::Secret(name, Box::new(seen)),
             Err(error) if error.is_missing() => Found::Gone,
             Err(error) => stray(error.to_string()),
         }
@@ -283,7 +283,11 @@ fn path_of(prefix: &str, name: &OsString) -> PathBuf {
 }
 
 impl Stamp {
-    #[expect(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_wrap,
+        reason = "the fields' types differ between systems; they are only compared"
+    )]
     fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev as u64,

@@ -45,6 +45,17 @@ impl From<rustix::io::Errno> for FileError {
 }
 
 impl FileError {
+    /// True where the disk can't be written to at all.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    /// True where the disk, or the user's share of it, is full.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io(e) if matches!(e.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// True where there is simply nothing.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io(e) if e.kind() == io::ErrorKind::NotFound)

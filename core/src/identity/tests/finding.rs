@@ -96,8 +96,7 @@ fn what_was_named_must_exist() {
         error.to_string(),
         "identity file /nonexistent/identity.txt (from --identity) does not exist"
     );
-    let mut places = IdentityPlaces::default();
-    places.sops_age_key_file = Some(missing);
+    let places = IdentityPlaces { sops_age_key_file: Some(missing), ..IdentityPlaces::default() };
     let error = find(&places).err().unwrap();
     assert!(error.to_string().contains("(from SOPS_AGE_KEY_FILE) does not exist"), "{error}");
 }

@@ -1,15 +1,6 @@
 //! Passphrases: asked for once, late, and not for nothing.
 
-use age::secrecy::SecretString;
-
 use super::*;
-
-/// An age file with a passphrase and little work.
-fn protected(text: &str, passphrase: &str, work_factor: u8) -> Vec<u8> {
-    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase));
-    recipient.set_work_factor(work_factor);
-    encrypt(text.as_bytes(), &recipient)
-}
 
 fn armored(file: &[u8]) -> String {
     let mut armored = Vec::new();
@@ -18,10 +9,6 @@ fn armored(file: &[u8]) -> String {
     writer.write_all(file).unwrap();
     writer.finish().unwrap();
     String::from_utf8(armored).unwrap()
-}
-
-fn error_of(result: Result<Vec<u8>, DecryptError>) -> IdentityError {
-    IdentityError::of_age(&result.unwrap_err()).expect("an identity's own error").clone()
 }
 
 #[test]
@@ -108,7 +95,7 @@ fn three_wrong_passphrases_are_an_error_that_stays() {
     let found = Identities::find(&explicit(path), answers.clone()).unwrap();
     let file = encrypt_to(&recipient);
     for _ in 0..2 {
-        let error = error_of(open(&file, &found));
+        let error = open_error(&file, &found);
         assert!(matches!(error, IdentityError::WrongPassphrase { .. }), "{error}");
     }
     assert_eq!(answers.asked(), 3);
@@ -120,7 +107,7 @@ fn without_a_terminal_the_error_names_the_file() {
     let (text, recipient) = native();
     let path = home.write("identity.txt", protected(&text, "secret", 4));
     let found = find(&explicit(&path)).unwrap();
-    let error = error_of(open(&encrypt_to(&recipient), &found));
+    let error = open_error(&encrypt_to(&recipient), &found);
     let expected = format!(
         "{} (from --identity) is protected by a passphrase, and none was given",
         path.display()
@@ -138,7 +125,7 @@ fn an_excessive_work_factor_is_refused() {
     let answers = Answers::new(&["secret", "secret", "secret"]);
     let found =
         Identities::find(&explicit(home.write("identity.txt", file)), answers.clone()).unwrap();
-    let error = error_of(open(&encrypt_to(&native().1), &found));
+    let error = open_error(&encrypt_to(&native().1), &found);
     assert!(error.to_string().contains("work factor of 23; at most 22"), "{error}");
     assert_eq!(answers.asked(), 1);
 }
@@ -160,7 +147,7 @@ fn what_is_wrong_inside_a_protected_file_is_told() {
     ] {
         let places = explicit(home.write("identity.txt", content));
         let found = Identities::find(&places, Answers::new(&["secret"])).unwrap();
-        let error = error_of(open(&encrypt_to(&native().1), &found));
+        let error = open_error(&encrypt_to(&native().1), &found);
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

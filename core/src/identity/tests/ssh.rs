@@ -1,5 +1,8 @@
 //! SSH keys, made by ssh-keygen.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::*;
 
 #[test]
@@ -73,8 +76,8 @@ fn a_key_without_its_passphrase_is_preferred_to_its_locked_copy() {
 fn unsupported_keys_are_errors_where_named_and_left_aside_elsewhere() {
     let home = Home::new();
     for (arguments, expected) in [
-        (&["-t", "ecdsa", "-N", ""][..], "keys of type \"ecdsa-sha2-nistp256\" are not supported"),
-        (&["-t", "ecdsa", "-N", "a passphrase"], "\"ecdsa-sha2-nistp256\" are not supported"),
+        (&["-t", "ecdsa", "-N", ""][..], "keys of type ecdsa-sha2-nistp256 are not supported"),
+        (&["-t", "ecdsa", "-N", "a passphrase"], "ecdsa-sha2-nistp256 are not supported"),
         (&["-t", "rsa", "-b", "1024", "-N", ""], "RSA keys under 2048 bits"),
         (&["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "a passphrase"], "old PEM files"),
         (&["-t", "rsa", "-b", "2048", "-m", "PKCS8", "-N", ""], "not in the form that OpenSSH"),
@@ -100,4 +103,21 @@ fn damaged_and_public_keys_say_so() {
     assert!(error(&text.replacen("AAAA", "AAAB", 1)).contains("damaged"));
     assert!(error(&fs::read_to_string(home.path("id.pub")).unwrap()).contains("(public)"));
     assert!(error("-----BEGIN PUBLIC KEY-----\nAAAA\n").contains("(public)"));
+}
+
+/// age takes what follows for the name of the key's type, and hands it to us to show.
+#[test]
+fn a_damaged_length_does_not_show_private_bytes() {
+    let home = Home::new();
+    let (path, _) = ssh_keygen(&home, "id", &["-t", "ed25519", "-N", ""]);
+    let text = fs::read_to_string(path).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("--")).collect();
+    let mut bytes = BASE64_STANDARD.decode(body).unwrap();
+    let is_type = |window: &[u8]| window == b"\0\0\0\x0Bssh-ed25519";
+    let private = bytes.windows(15).rposition(is_type).unwrap();
+    bytes[private + 3] = 11 + 4 + 32 + 4 + 64;
+    let (label, body) = ("OPENSSH PRIVATE KEY", BASE64_STANDARD.encode(&bytes));
+    let damaged = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let error = find(&explicit(home.write("damaged", damaged))).err().unwrap().to_string();
+    assert!(error.ends_with("keys of type unknown are not supported"), "{error}");
 }

@@ -1,0 +1,63 @@
+//! What the helper process does.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::{self, AtFlags, CWD};
+use rustix::process::{getegid, geteuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::link::Link;
+use crate::access::Reader;
+
+/// Runs the helper of a mount: the whole of a process that [`MountOptions::helper`] starts. It
+/// talks over its standard input, and returns when the daemon is gone.
+///
+/// To be called before the process has a second thread that does anything: it changes the
+/// credentials of its own thread alone.
+///
+/// # Errors
+/// Where it can't become the reader, or the conversation breaks off.
+///
+/// [`MountOptions::helper`]: crate::MountOptions::helper
+pub fn run_helper() -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut link = Link::new(socket);
+    let (reader, hidden) = link.receive_identity()?;
+    let mut result = become_reader(reader);
+    loop {
+        match result {
+            Ok(()) => link.send(&["ok"])?,
+            Err(e) => link.send(&["error", &e.raw_os_error().to_string()])?,
+        }
+        let words = match link.receive() {
+            Ok(words) => words,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        result = obey(&words, hidden.as_ref());
+    }
+}
+
+fn become_reader(reader: Reader) -> rustix::io::Result<()> {
+    let (uid, gid) = (fs::Uid::from_raw(reader.uid), fs::Gid::from_raw(reader.gid));
+    if (geteuid(), getegid()) == (uid, gid) {
+        return Ok(());
+    }
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+fn obey(words: &[String], hidden: Option<&OwnedFd>) -> rustix::io::Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let hidden = hidden.ok_or(rustix::io::Errno::ROFS);
+    match words[..] {
+        ["look", path] => fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(drop),
+        ["rename", from, to] => hidden.and_then(|root| fs::renameat(root, from, root, to)),
+        ["unlink", path] => hidden.and_then(|root| fs::unlinkat(root, path, AtFlags::empty())),
+        ["rmdir", path] => hidden.and_then(|root| fs::unlinkat(root, path, AtFlags::REMOVEDIR)),
+        _ => Err(rustix::io::Errno::INVAL),
+    }
+}

@@ -1,0 +1,36 @@
+//! Where log lines go: to journald with their fields when systemd started us, else to standard
+//! error.
+
+use std::env;
+use std::os::fd::AsFd as _;
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The variable that says how much is logged: `error`, `warn`, `info` (the default), `debug`.
+const LEVEL_VARIABLE: &str = "VAULTFS_LOG";
+
+/// Begins to log.
+pub(crate) fn start() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .with_env_var(LEVEL_VARIABLE)
+        .from_env_lossy();
+    let registry = tracing_subscriber::registry().with(filter);
+    if stderr_is_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        return registry.with(journal.with_syslog_identifier("vaultfs".to_owned())).init();
+    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    registry.with(lines.without_time()).init();
+}
+
+/// As systemd.exec(5) says under `$JOURNAL_STREAM`: device and inode of the stream, so that output
+/// that was redirected since isn't taken for the journal.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(rustix::stdio::stderr().as_fd()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}

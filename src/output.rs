@@ -1,0 +1,110 @@
+//! What commands print. Names and texts from a vault are a stranger's: they are shown with control
+//! characters escaped.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+/// Prints a line to standard output. A reader that closed the pipe (`| head`) ends the program.
+pub(crate) fn line(text: impl Display) {
+    if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
+        std::process::exit(i32::from(error.kind() != io::ErrorKind::BrokenPipe));
+    }
+}
+
+/// Prints a warning to standard error.
+pub(crate) fn warn(text: impl Display) {
+    eprintln!("warning: {text}");
+}
+
+/// Prints a note to standard error: what was done, what to do next.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("{text}");
+}
+
+/// Prints `items` as one JSON document.
+pub(crate) fn json(items: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string_pretty(items)?);
+    Ok(())
+}
+
+/// Shows a text that a stranger may have written.
+pub(crate) fn visible(text: &str) -> String {
+    let hidden = |c: char| c.is_control() || is_format(c);
+    text.chars()
+        .flat_map(|c| if hidden(c) { c.escape_unicode().collect() } else { vec![c] })
+        .collect()
+}
+
+/// Characters without a shape of their own, which can reorder or hide the text around them.
+fn is_format(c: char) -> bool {
+    matches!(u32::from(c), 0xAD | 0x61C | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xE0000..=0xE007F)
+}
+
+/// Prints rows in columns, with a heading.
+pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let print = |cells: [&str; N]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(padded.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    print(heading);
+    for row in rows {
+        print(row.each_ref().map(String::as_str));
+    }
+}
+
+/// How the user agreed to what can't be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// `--yes` was given.
+    Given,
+    /// Ask at the terminal.
+    Ask,
+}
+
+impl From<bool> for Consent {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Ask }
+    }
+}
+
+/// Asks whether to go on with the plan that was just shown.
+pub(crate) fn confirm(consent: Consent, question: &str) -> Result<()> {
+    if consent == Consent::Given {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        bail!(NotConfirmed::NoTerminal);
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!(NotConfirmed::Declined) }
+}
+
+/// A plan that wasn't agreed to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotConfirmed {
+    #[error("this needs your consent, and there is no terminal to ask at; nothing was changed")]
+    NoTerminal,
+    #[error("nothing was changed")]
+    Declined,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_reordering_characters_are_made_visible() {
+        assert_eq!(visible("a\u{1b}[31m\u{202e}b"), "a\\u{1b}[31m\\u{202e}b");
+        assert_eq!(visible("prod/ä"), "prod/ä");
+    }
+}
