@@ -1,11 +1,12 @@
-//! What commands print. Names and texts from a vault are a stranger's: they are shown with control
-//! characters escaped.
+//! What commands print. Names and texts from a vault are a stranger's, and pass through [`visible`].
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+
+pub(crate) use vaultfs_tui::visible;
 
 /// Prints a line to standard output. A reader that closed the pipe (`| head`) ends the program.
 pub(crate) fn line(text: impl Display) {
@@ -28,19 +29,6 @@ pub(crate) fn note(text: impl Display) {
 pub(crate) fn json(items: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(items)?);
     Ok(())
-}
-
-/// Shows a text that a stranger may have written.
-pub(crate) fn visible(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || is_format(c);
-    text.chars()
-        .flat_map(|c| if hidden(c) { c.escape_unicode().collect() } else { vec![c] })
-        .collect()
-}
-
-/// Characters without a shape of their own, which can reorder or hide the text around them.
-fn is_format(c: char) -> bool {
-    matches!(u32::from(c), 0xAD | 0x61C | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xE0000..=0xE007F)
 }
 
 /// Prints rows in columns, with a heading.
@@ -96,15 +84,4 @@ pub(crate) enum NotConfirmed {
     NoTerminal,
     #[error("nothing was changed")]
     Declined,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_and_reordering_characters_are_made_visible() {
-        assert_eq!(visible("a\u{1b}[31m\u{202e}b"), "a\\u{1b}[31m\\u{202e}b");
-        assert_eq!(visible("prod/ä"), "prod/ä");
-    }
 }

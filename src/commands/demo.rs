@@ -128,7 +128,11 @@ impl Stage {
         title("A mount for one user");
         let mountpoint = self.path("run");
         let uid = self.reader.uid.to_string();
-        let arguments = ["mount", &mountpoint, "--uid", &uid];
+        let mut arguments = vec!["mount", &mountpoint];
+        // Everyone but root mounts for themselves.
+        if self.is_root {
+            arguments.extend(["--uid", &uid]);
+        }
         show_command(&arguments);
         let socket = self.directory.join("notify");
         let notify = UnixDatagram::bind(&socket)?;

@@ -24,3 +24,4 @@ pub use error::TuiError;
 pub use palette::Palette;
 pub use row::{Row, RowState, Severity};
 pub use runtime::{Options, Reload, run};
+pub use visible::visible;

@@ -12,15 +12,7 @@ pub(crate) struct Visible(String);
 
 impl Visible {
     pub(crate) fn new(text: &str) -> Self {
-        let mut visible = String::with_capacity(text.len());
-        for c in text.chars() {
-            if is_hidden(c) {
-                write!(visible, "<U+{:04X}>", u32::from(c)).expect("a string takes any text");
-            } else {
-                visible.push(c);
-            }
-        }
-        Self(visible)
+        Self(visible(text))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -52,6 +44,19 @@ impl Visible {
         }
         Cow::Owned(fitted)
     }
+}
+
+/// `text` with each character that controls, reorders or hides written out, as `<U+202E>`.
+pub fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            write!(visible, "<U+{:04X}>", u32::from(c)).expect("a string takes any text");
+        } else {
+            visible.push(c);
+        }
+    }
+    visible
 }
 
 /// Whether a character controls, reorders or takes no column of its own.
