@@ -99,7 +99,7 @@ impl age::Identity for Spy<'_> {
         let identity = self.identities.as_age().next().unwrap();
         let unwrapped = identity.unwrap_stanzas(stanzas);
         if let Some(Ok(file_key)) = &unwrapped {
-            let line = |s: &Stanza| [&[s.tag.clone()], &s.args[..]].concat().join(" ");
+            let line = |s: &Stanza| [std::slice::from_ref(&s.tag), &s.args[..]].concat().join(" ");
             let stanzas = stanzas.iter().map(|s| (line(s), s.body.clone())).collect();
             *self.seen.borrow_mut() = Some((file_key.expose_secret().to_vec(), stanzas));
         }
@@ -270,5 +270,6 @@ fn not_run(reason: &str) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap();
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xF]).map(digit).collect()
 }
