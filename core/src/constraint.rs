@@ -1,7 +1,6 @@
 //! What a consumer accepts: checked whenever a value is written, so that a service doesn't find
 //! out at its next start. Violations never show anything of a value but its length.
 
-use std::fmt;
 use std::str::FromStr;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -29,11 +28,8 @@ pub struct Constraints {
 ///
 /// The syntax is that of the `regex` crate, over bytes: `\w`, `\d` and `\s` are ASCII, `.` is any
 /// byte but `\n`. At most [`ValuePattern::MAX_BYTES`] bytes, and small once compiled.
-#[derive(Clone)]
-pub struct ValuePattern {
-    text: String,
-    anchored: Regex,
-}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValuePattern(String);
 
 /// The regular expression isn't one, or is too large.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,9 +123,9 @@ impl Constraints {
             return Err(Violation::Length { len: bytes.len(), allowed: allowed.clone() });
         }
         if let Some(pattern) = &self.pattern
-            && !pattern.anchored.is_match(bytes)
+            && !pattern.matches(bytes)
         {
-            return Err(Violation::Pattern(pattern.text.clone()));
+            return Err(Violation::Pattern(pattern.0.clone()));
         }
         match &self.pem {
             Some(PemConstraint::Any) => check_pem(bytes, None).map_err(Violation::Pem)?,
@@ -154,8 +150,22 @@ impl ValuePattern {
 
     /// The regular expression, without the anchors that it doesn't need.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
+
+    /// Compiled anew each time: values are written rarely, and a policy may hold thousands.
+    fn matches(&self, bytes: &[u8]) -> bool {
+        anchored(&self.0).is_ok_and(|regex| regex.is_match(bytes))
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, regex::Error> {
+    let limit = ValuePattern::MAX_COMPILED_BYTES;
+    RegexBuilder::new(text).unicode(false).size_limit(limit).build()
+}
+
+fn anchored(text: &str) -> Result<Regex, regex::Error> {
+    compile(&format!(r"\A(?:{text})\z"))
 }
 
 impl FromStr for ValuePattern {
@@ -166,13 +176,9 @@ impl FromStr for ValuePattern {
             let reason = format!("it has more than {} bytes", Self::MAX_BYTES);
             return Err(ValuePatternError { reason });
         }
-        let compile = |text: &str| {
-            RegexBuilder::new(text).unicode(false).size_limit(Self::MAX_COMPILED_BYTES).build()
-        };
         // Alone first: `a)|(b` would become valid, and mean something else, inside the group.
-        let anchored = compile(text).and_then(|_| compile(&format!(r"\A(?:{text})\z")));
-        match anchored {
-            Ok(anchored) => Ok(Self { text: text.to_owned(), anchored }),
+        match compile(text).and_then(|_| anchored(text)) {
+            Ok(_) => Ok(Self(text.to_owned())),
             Err(regex::Error::CompiledTooBig(_)) => {
                 Err(ValuePatternError { reason: "it is too large once compiled".to_owned() })
             }
@@ -186,20 +192,6 @@ impl FromStr for ValuePattern {
         }
     }
 }
-
-impl fmt::Debug for ValuePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.text)
-    }
-}
-
-impl PartialEq for ValuePattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for ValuePattern {}
 
 /// Looks at the lines where they are: a PEM library would leave decoded copies of a private key.
 fn check_pem(bytes: &[u8], expected: Option<&str>) -> Result<(), PemProblem> {

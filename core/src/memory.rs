@@ -152,9 +152,11 @@ impl Arena {
             }
             let size = chunk.size;
             self.chunks.remove(&base);
+            // The run that was given back last need not be the one at the mapping's start.
+            let mapping = ptr::with_exposed_provenance_mut(base);
             // SAFETY: the mapping was made by `Chunk::map` with this size, nothing in it is in
             // use any more, and the arena has just forgotten it.
-            let unmapped = unsafe { mm::munmap(start.as_ptr().cast(), size) };
+            let unmapped = unsafe { mm::munmap(mapping, size) };
             debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
         }
     }
@@ -256,6 +258,19 @@ mod tests {
         drop(large);
         assert!(!arena().chunks.contains_key(&base));
         assert!(arena().chunks.len() <= before + 4, "other tests may add shared chunks");
+    }
+
+    #[test]
+    fn a_large_mapping_outlives_the_value_that_it_was_made_for() {
+        let mut arena = Arena { chunks: BTreeMap::new(), unlocked_bytes: 0 };
+        let large = arena.allocate(CHUNK_BYTES + GRANULE_BYTES).unwrap();
+        let base = large.as_ptr().expose_provenance();
+        let small = arena.allocate(GRANULE_BYTES).unwrap();
+        assert!(arena.chunks.contains_key(&base) && arena.chunks.len() == 1);
+        arena.release(large, CHUNK_BYTES + GRANULE_BYTES);
+        assert!(arena.chunks.contains_key(&base));
+        arena.release(small, GRANULE_BYTES);
+        assert!(arena.chunks.is_empty());
     }
 
     proptest! {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use crate::{MAX_NAME_BYTES, SecretName};
 
 /// A pattern that names of secrets match or don't.
@@ -16,13 +14,9 @@ use crate::{MAX_NAME_BYTES, SecretName};
 ///   segment for one or more: `prod/**` matches all beneath `prod`, but not `prod` itself;
 /// - anything else stands for itself, so every name is a pattern that matches only that name.
 ///
-/// Case matters. There are no other special characters and no escapes. Equality is that of the
-/// texts.
-#[derive(Clone)]
-pub struct Pattern {
-    text: String,
-    matcher: GlobMatcher,
-}
+/// Case matters. There are no other special characters and no escapes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern(String);
 
 /// Why a text isn't a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,17 +69,32 @@ pub enum PatternError {
 impl Pattern {
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
-    /// Whether `name` as a whole matches.
+    /// Whether `name` as a whole matches. Takes time in proportion to the product of both lengths
+    /// at most, whatever the pattern.
     pub fn matches(&self, name: &SecretName) -> bool {
-        self.matcher.is_match(name.as_str())
+        let Some((prefix, _)) = self.0.split_once('*') else {
+            return self.0 == name.as_str();
+        };
+        if !name.as_str().starts_with(prefix) {
+            return false;
+        }
+        let mut pattern: Vec<&str> = self.0.split('/').collect();
+        if pattern.last() == Some(&"**") {
+            // At the end it stands for at least one segment.
+            pattern.push("*");
+        }
+        let segments: Vec<&str> = name.segments().collect();
+        wildcard(&pattern, &segments, &"**", |pattern, segment| {
+            wildcard(pattern.as_bytes(), segment.as_bytes(), &b'*', |p, s| p == s)
+        })
     }
 
     /// The one name that this pattern matches, where it has no `*`.
     pub fn exact_name(&self) -> Option<SecretName> {
-        self.text.parse().ok()
+        self.0.parse().ok()
     }
 }
 
@@ -94,13 +103,36 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         check(text)?;
-        let matcher = GlobBuilder::new(text)
-            .literal_separator(true)
-            .build()
-            .expect("checked text is a valid glob")
-            .compile_matcher();
-        Ok(Self { text: text.to_owned(), matcher })
+        Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether `pattern` matches all of `text`, one element after another, where `star` stands for
+/// any number of them.
+fn wildcard<P: PartialEq, T>(
+    pattern: &[P],
+    text: &[T],
+    star: &P,
+    matches: impl Fn(&P, &T) -> bool,
+) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Behind the last star, and the first element that it doesn't stand for. Trying only the last
+    // one is enough: an earlier star can't make more of the text match.
+    let mut last: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(star) {
+            p += 1;
+            last = Some((p, t));
+        } else if pattern.get(p).is_some_and(|p| matches(p, &text[t])) {
+            (p, t) = (p + 1, t + 1);
+        } else if let Some((after, begin)) = last {
+            (p, t) = (after, begin + 1);
+            last = Some((after, begin + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|p| p == star)
 }
 
 fn check(text: &str) -> Result<(), PatternError> {
@@ -149,23 +181,15 @@ impl From<&SecretName> for Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.text)
+        write!(f, "{:?}", self.0)
     }
 }
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Pattern {}
 
 #[cfg(test)]
 mod tests {

@@ -64,6 +64,7 @@ pub use self::settings::SecretSettings;
 /// | `url` | `true` or `false` |
 /// | `generate` | `{bytes: N}`, `{hex: N}`, `{base64: N}`, `{base64url: N}` or `{alphabet: A, length: N}`, see [`crate::Recipe`]; its length must be one of `bytes` |
 ///
+/// There are at most [`Policy::MAX_PATTERNS`] rules, and as many entries of `secrets` with a `*`.
 /// Where several entries match a name, each field is taken from the entry with exactly that name,
 /// or else from the first pattern that has it.
 ///
@@ -157,6 +158,9 @@ pub enum PolicyGap {
 impl Policy {
     /// The largest policy, in bytes: 1 MiB.
     pub const MAX_BYTES: usize = 1 << 20;
+
+    /// The most rules, and the most entries of `secrets` that aren't exact names.
+    pub const MAX_PATTERNS: usize = 1000;
 
     /// Reads a policy.
     ///

@@ -5,6 +5,7 @@
 mod error;
 mod watcher;
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +66,9 @@ pub enum MountEvent {
     Changed,
     /// Someone else unmounted it. It serves nobody any more, and is still to be stopped.
     Unmounted,
+    /// The connection to the kernel broke. Readers hang until the mount is stopped and this
+    /// process has ended.
+    Lost(io::Error),
 }
 
 /// How a mount ended.
@@ -187,6 +191,7 @@ impl Shared {
                 refresh.run(&**source, &self.status, &mut publisher, wakes, &changed);
             }
             Err(e) => {
+                self.stopping.store(true, Ordering::Relaxed);
                 if let Err(e) = self.take_down() {
                     tracing::error!(error = %e, "a mount is left behind");
                 }
@@ -315,11 +320,13 @@ impl Shared {
                 .map_err(MountError::Session)?;
             let notifier = session.notifier();
             let (ended, session_ended) = mpsc::channel::<()>();
+            let shared = Arc::clone(self);
             spawn("vaultfs-session", move || {
-                if let Err(e) = session.run() {
-                    tracing::error!(error = %e, "the connection to the kernel broke");
-                }
+                let result = session.run();
                 drop(ended);
+                if let Err(e) = result {
+                    (shared.events)(MountEvent::Lost(e));
+                }
             })?;
             Ok((notifier, session_ended))
         };

@@ -25,6 +25,8 @@ pub(crate) struct MountId(u64);
 pub(crate) struct MountEntry {
     /// Which mount it is.
     pub(crate) id: MountId,
+    /// The device number of its superblock, such as `0:57`.
+    pub(crate) device: String,
     /// Where it is.
     pub(crate) mountpoint: PathBuf,
     /// Its type, such as `fuse.vaultfs`.
@@ -65,12 +67,12 @@ impl MountEntry {
         let mut fields = line.split(|&b| b == b' ');
         let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
         let id = MountId(text()?.parse().ok()?);
-        let (_parent, _device, _root) = (text()?, text()?, text()?);
+        let (_parent, device, _root) = (text()?, text()?, text()?);
         let mountpoint = unescape(fields.next()?);
         let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
         let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
         let (filesystem_type, _source, super_options) = (text()?, text()?, text()?);
-        Some(Self { id, mountpoint, filesystem_type, super_options })
+        Some(Self { id, device, mountpoint, filesystem_type, super_options })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::publisher::Publisher;
 use crate::status::{Changed, Status, reason};
 
 /// Changes that follow each other this closely are taken together.
-const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE: Duration = Duration::from_millis(1);
 
 /// A stream of changes is looked at this often all the same.
 const SETTLE_AT_MOST: Duration = Duration::from_millis(100);

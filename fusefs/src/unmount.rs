@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{self as rfs, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount as umount2};
 
-use crate::mountinfo::{MountEntry, MountId};
+use crate::mountinfo::MountEntry;
 use crate::mountpoint::resolve;
 
 /// How long `fusermount3 -u` may take.
@@ -23,6 +22,9 @@ pub enum UnmountError {
     /// Nothing of vaultfs is mounted there.
     #[error("{} is not a mount of vaultfs", .0.display())]
     NotMounted(PathBuf),
+    /// Something else was mounted over it since, and isn't ours to unmount.
+    #[error("something else is mounted over {}", .0.display())]
+    Covered(PathBuf),
     /// The kernel refused.
     #[error("unmounting {} failed", .path.display())]
     Refused {
@@ -59,30 +61,22 @@ pub fn unmount(mountpoint: &Path) -> Result<(), UnmountError> {
 /// Unmounts `entry` if it still is what its path leads to; done if it isn't mounted any more.
 pub(crate) fn detach(entry: &MountEntry) -> Result<(), UnmountError> {
     let path = &entry.mountpoint;
-    let refused = |e: Errno| UnmountError::Refused { path: path.clone(), source: e.into() };
-    match held(path, entry.id) {
-        Ok(Some(())) => {}
-        Ok(None) => return Ok(()),
-        Err(source) => return Err(UnmountError::Refused { path: path.clone(), source }),
+    let refused = |source| UnmountError::Refused { path: path.clone(), source };
+    // The number of a mount that has gone is used again at once, so all of the line must agree.
+    let entries = MountEntry::all().map_err(refused)?;
+    if !entries.contains(entry) {
+        return Ok(());
+    }
+    if entries.iter().rfind(|other| other.mountpoint == *path) != Some(entry) {
+        return Err(UnmountError::Covered(path.clone()));
     }
     // Nobody has anything open: it goes at once, and with it the connection to the kernel.
     match umount2(path, UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
-        Err(Errno::BUSY) => {
-            umount2(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH).map_err(refused)
-        }
+        Err(Errno::BUSY) => umount2(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+            .map_err(|e| refused(e.into())),
         Err(Errno::PERM) => fusermount_unmount(path),
-        Err(e) => Err(refused(e)),
-    }
-}
-
-/// Whether `path` leads to the mount `id`. Asks no filesystem: an `O_PATH` open is enough.
-fn held(path: &Path, id: MountId) -> io::Result<Option<()>> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rfs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => Ok((MountId::of(&file)? == id).then_some(())),
-        Err(Errno::NOENT) => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(refused(e.into())),
     }
 }
 

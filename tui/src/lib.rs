@@ -9,6 +9,7 @@
 mod action;
 mod error;
 mod guard;
+mod input;
 mod key;
 mod layout;
 mod model;

@@ -7,16 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use crossterm::event::{self, Event as Input, KeyEventKind};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::{Rect, Size};
+use ratatui::layout::{Position, Rect, Size};
 use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
-use signal_hook::consts::{SIGCONT, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 
 use crate::error::TuiError;
 use crate::guard::{FrameWriter, Guard};
-use crate::key::Key;
+use crate::input::InputReader;
+use crate::input::parser::Input;
 use crate::model::{JobControl, Model};
 use crate::palette::Palette;
 use crate::row::Row;
@@ -41,8 +41,6 @@ pub struct Options {
 
 /// Opens the workbench and returns when its operator quits, with the terminal as it was.
 ///
-/// To be called once, last in a process: a thread that waits for a key stays behind.
-///
 /// # Errors
 ///
 /// Fails without a terminal, when the terminal goes away, and with [`TuiError::Signal`] when a
@@ -66,7 +64,11 @@ pub fn run(options: Options) -> Result<(), TuiError> {
         Terminal::new(CrosstermBackend::new(FrameWriter::default())).map_err(TuiError::Terminal)?;
     let size = terminal.size().map_err(TuiError::Terminal)?;
     let model = Model::new(&options.title, options.palette, size, job_control());
-    spawn_input(sender.clone()).map_err(TuiError::Start)?;
+    let on_input = sender.clone();
+    let _input = InputReader::start(move |input| {
+        let _ = on_input.send(Event::Input(input));
+    })
+    .map_err(TuiError::Start)?;
     let reloads = spawn_reload(options.reload, sender).map_err(TuiError::Start)?;
     // Fields drop in order: the guard gives the terminal back before ratatui's own drop, which
     // would complain on standard error about a terminal that is gone.
@@ -75,8 +77,7 @@ pub fn run(options: Options) -> Result<(), TuiError> {
 
 /// Something from outside.
 enum Event {
-    Input(Input),
-    InputLost(io::Error),
+    Input(io::Result<Input>),
     Signal(i32),
     Loaded(Result<Vec<Row>, String>),
     Panicked(Box<dyn Any + Send>),
@@ -99,7 +100,7 @@ impl Runtime {
                     Effect::Draw => self.draw()?,
                     Effect::Repaint => {
                         // Not `clear`, which asks the terminal where its cursor is.
-                        let area = Rect::from((ratatui::layout::Position::ORIGIN, self.size()?));
+                        let area = Rect::from((Position::ORIGIN, self.size()?));
                         self.terminal.resize(area).map_err(TuiError::Terminal)?;
                         self.draw()?;
                     }
@@ -110,31 +111,24 @@ impl Runtime {
                 }
             }
             let event = self.events.recv().expect("the threads outlive the loop");
-            effects = match self.message(event)? {
-                Some(msg) => update(&mut self.model, msg),
-                None => vec![],
-            };
+            let msg = self.message(event)?;
+            effects = update(&mut self.model, msg);
         }
     }
 
-    fn message(&self, event: Event) -> Result<Option<Msg>, TuiError> {
+    fn message(&self, event: Event) -> Result<Msg, TuiError> {
         Ok(match event {
-            Event::Input(Input::Key(key)) if key.kind != KeyEventKind::Release => {
-                Some(Msg::Key(Key::from(key)))
-            }
-            Event::Input(Input::Paste(text)) => Some(Msg::Pasted(text)),
-            Event::Input(Input::Resize(width, height)) => {
-                Some(Msg::Resized(Size::new(width, height)))
-            }
-            Event::Input(_) => None,
-            Event::InputLost(error) => return Err(TuiError::Input(error)),
-            Event::Signal(SIGTSTP) => Some(Msg::StopRequested),
+            Event::Input(Ok(Input::Key(key))) => Msg::Key(key),
+            Event::Input(Ok(Input::Pasted(text))) => Msg::Pasted(text),
+            Event::Input(Err(error)) => return Err(TuiError::Input(error)),
+            Event::Signal(SIGTSTP) => Msg::StopRequested,
+            Event::Signal(SIGWINCH) => Msg::Resized(self.size()?),
             Event::Signal(SIGCONT) => {
                 self.guard.retake()?;
-                Some(Msg::Resumed(self.size()?))
+                Msg::Resumed(self.size()?)
             }
             Event::Signal(signal) => return Err(TuiError::Signal(signal)),
-            Event::Loaded(loaded) => Some(Msg::Loaded(loaded)),
+            Event::Loaded(loaded) => Msg::Loaded(loaded),
             Event::Panicked(payload) => resume_unwind(payload),
         })
     }
@@ -160,22 +154,6 @@ impl Runtime {
 /// A job whose session leader is in it has no shell above it that could continue it.
 fn job_control() -> JobControl {
     if getsid(None) == Ok(getpgrp()) { JobControl::None } else { JobControl::Shell }
-}
-
-fn spawn_input(events: Sender<Event>) -> io::Result<()> {
-    let read_keys = move || {
-        loop {
-            let (event, lost) = match event::read() {
-                Ok(input) => (Event::Input(input), false),
-                Err(error) => (Event::InputLost(error), true),
-            };
-            if events.send(event).is_err() || lost {
-                return;
-            }
-        }
-    };
-    thread::Builder::new().name("input".to_owned()).spawn(read_keys)?;
-    Ok(())
 }
 
 fn spawn_reload(mut reload: Reload, events: Sender<Event>) -> io::Result<Sender<()>> {

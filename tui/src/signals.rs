@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::{Handle, Signals};
 
@@ -24,7 +24,7 @@ impl SignalWatch {
         for signal in ask {
             register_conditional_default(signal, Arc::clone(&over))?;
         }
-        let mut signals = Signals::new(ask.into_iter().chain([SIGCONT]))?;
+        let mut signals = Signals::new(ask.into_iter().chain([SIGCONT, SIGWINCH]))?;
         let watch = Self { handle: signals.handle(), over };
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             signals.forever().for_each(on_signal);

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a condition may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The example, which Cargo builds beside the tests.
+/// The example. Cargo builds it with all tests; before `cargo test --test guard`, build it by hand.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().unwrap().parent().unwrap().join("examples/workbench");
@@ -26,11 +26,23 @@ fn lines(count: u16) -> NonZeroU16 {
     NonZeroU16::new(count).unwrap()
 }
 
-/// A terminal with a process in it, and everything that the process wrote.
+/// Runs the example as a shell runs a job, and outlives it: what is written last before a session
+/// ends can be lost.
+const SHELL: &str =
+    "\"$0\" \"$1\"; echo CODE $?; read line; fg >/dev/null; echo CODE $?; read line";
+
+/// Whether the shell gives each job a process group of its own.
+#[derive(Clone, Copy)]
+enum Jobs {
+    Controlled,
+    Plain,
+}
+
+/// A terminal with a shell in it that runs the example, and everything that they wrote.
 struct Screen {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
-    child: Box<dyn Child + Send + Sync>,
+    shell: Box<dyn Child + Send + Sync>,
     output: Receiver<Vec<u8>>,
     parser: vt100::Parser,
     raw: Vec<u8>,
@@ -38,18 +50,21 @@ struct Screen {
 }
 
 impl Screen {
-    fn start(command: &[&str], environment: &[(&str, &str)]) -> Self {
+    fn start(jobs: Jobs, argument: &str, environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let modes_before = format!("{:?}", pty.master.get_termios().unwrap());
-        let mut builder = CommandBuilder::new(command[0]);
-        builder.args(&command[1..]);
-        builder.env_remove("NO_COLOR");
-        builder.env_remove("RUST_BACKTRACE");
-        for (name, value) in environment {
-            builder.env(name, value);
+        let mut shell = CommandBuilder::new("sh");
+        if let Jobs::Controlled = jobs {
+            shell.arg("-m");
         }
-        let child = pty.slave.spawn_command(builder).unwrap();
+        shell.args(["-c", SHELL, example().to_str().unwrap(), argument]);
+        shell.env_remove("NO_COLOR");
+        shell.env_remove("RUST_BACKTRACE");
+        for (name, value) in environment {
+            shell.env(name, value);
+        }
+        let shell = pty.slave.spawn_command(shell).unwrap();
         let mut reader = pty.master.try_clone_reader().unwrap();
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
@@ -63,14 +78,13 @@ impl Screen {
         let mut screen = Self {
             keys: pty.master.take_writer().unwrap(),
             master: pty.master,
-            child,
+            shell,
             output,
             parser: vt100::Parser::new(lines(24), lines(80), 0),
             raw: Vec::new(),
             modes_before,
         };
-        drop(pty.slave);
-        screen.wait("the list", |screen| screen.contents().contains("> ! overdue"));
+        screen.wait_for("> ! overdue");
         assert!(screen.parser.screen().alternate_screen() && screen.parser.screen().hide_cursor());
         assert!(screen.parser.screen().bracketed_paste());
         assert_ne!(screen.modes(), screen.modes_before, "raw mode");
@@ -78,7 +92,7 @@ impl Screen {
     }
 
     fn workbench(argument: &str) -> Self {
-        Self::start(&[example().to_str().unwrap(), argument], &[])
+        Self::start(Jobs::Controlled, argument, &[])
     }
 
     fn modes(&self) -> String {
@@ -93,37 +107,30 @@ impl Screen {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        self.parser.process(bytes);
-        self.raw.extend_from_slice(bytes);
-    }
-
-    fn wait(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+    fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !condition(self) {
+        while !self.contents().contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
-                Ok(bytes) => self.take(&bytes),
-                Err(why) => panic!("no {what} ({why}):\n{}", self.contents()),
+                Ok(bytes) => {
+                    self.parser.process(&bytes);
+                    self.raw.extend_from_slice(&bytes);
+                }
+                Err(why) => panic!("no {text:?} ({why}):\n{}", self.contents()),
             }
         }
     }
 
+    /// Sends a signal to the job in the foreground.
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.process_id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        let job = self.master.process_group_leader().unwrap();
+        kill_process(Pid::from_raw(job).unwrap(), signal).unwrap();
     }
 
-    /// Waits for the process and all its output; returns its exit code.
-    fn finish(&mut self) -> u32 {
-        let code = self.child.wait().unwrap().exit_code();
-        loop {
-            match self.output.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.take(&bytes),
-                Err(RecvTimeoutError::Disconnected) => return code,
-                Err(RecvTimeoutError::Timeout) => panic!("the terminal is still in use"),
-            }
-        }
+    /// Waits until the shell has the terminal again, with this exit code of its job.
+    fn wait_for_code(&mut self, code: i32) {
+        self.wait_for(&format!("CODE {code}"));
+        self.assert_restored();
     }
 
     fn assert_restored(&self) {
@@ -147,14 +154,20 @@ impl Screen {
     }
 }
 
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
 #[test]
 fn quitting_restores_the_terminal_and_prints_nothing() {
     for key in ["q", "\x1b", "\x03"] {
         let mut screen = Screen::workbench("");
         screen.press(key);
-        assert_eq!(screen.finish(), 0);
-        screen.assert_restored();
-        assert_eq!(screen.contents().trim(), "");
+        screen.wait_for_code(0);
+        assert_eq!(screen.contents().trim(), "CODE 0");
     }
 }
 
@@ -162,8 +175,7 @@ fn quitting_restores_the_terminal_and_prints_nothing() {
 fn a_panic_restores_the_terminal_before_its_message() {
     let mut screen = Screen::workbench("panic");
     screen.press("r");
-    assert_eq!(screen.finish(), 101);
-    screen.assert_restored();
+    screen.wait_for_code(101);
     assert!(screen.contents().contains("the reading panicked"), "{}", screen.contents());
 }
 
@@ -172,75 +184,51 @@ fn signals_that_end_it_restore_the_terminal() {
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
         let mut screen = Screen::workbench("");
         screen.signal(signal);
-        assert_eq!(screen.finish(), 128 + signal.as_raw().unsigned_abs());
-        screen.assert_restored();
+        screen.wait_for_code(128 + signal.as_raw());
     }
-}
-
-#[test]
-fn a_terminal_that_vanishes_ends_it() {
-    let Screen { master, keys, mut child, output, .. } = Screen::workbench("");
-    drop((master, keys));
-    // The reader holds the terminal's last descriptor until its next byte, which a repaint sends.
-    drop(output);
-    let pid = i32::try_from(child.process_id().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::CONT).unwrap();
-    // SIGHUP and the failing repaint race for who ends it.
-    assert_ne!(child.wait().unwrap().exit_code(), 0);
 }
 
 #[test]
 fn ctrl_z_lends_the_terminal_to_the_shell_until_fg() {
     for stop in ["key", "signal"] {
-        let script = "set -m; \"$0\"; echo STOPPED; read line; fg >/dev/null; echo CODE $?";
-        let mut screen = Screen::start(&["sh", "-c", script, example().to_str().unwrap()], &[]);
-        if stop == "key" {
-            screen.press("\x1a");
-        } else {
-            let job = screen.master.process_group_leader().unwrap();
-            kill_process(Pid::from_raw(job).unwrap(), Signal::TSTP).unwrap();
+        let mut screen = Screen::workbench("");
+        match stop {
+            "key" => screen.press("\x1a"),
+            _ => screen.signal(Signal::TSTP),
         }
-        screen.wait("shell", |screen| screen.contents().contains("STOPPED"));
-        screen.assert_restored();
+        screen.wait_for_code(128 + Signal::STOP.as_raw());
         screen.press("\n");
-        screen.wait("the list again", |screen| screen.contents().contains("> ! overdue"));
+        screen.wait_for("> ! overdue");
         assert!(screen.parser.screen().alternate_screen());
         screen.press("j");
-        screen.wait("the next row", |screen| screen.contents().contains("> ✗ unreadable"));
+        screen.wait_for("> ✗ unreadable");
         screen.press("q");
-        screen.wait("exit", |screen| screen.contents().contains("CODE 0"));
-        screen.finish();
-        screen.assert_restored();
+        screen.wait_for_code(0);
     }
 }
 
 #[test]
 fn ctrl_z_without_a_shell_is_refused() {
-    let mut screen = Screen::workbench("");
+    let mut screen = Screen::start(Jobs::Plain, "", &[]);
     screen.press("\x1a");
-    screen.wait("reason", |screen| screen.contents().contains("no shell"));
+    screen.wait_for("no shell");
     screen.press("q");
-    assert_eq!(screen.finish(), 0);
+    screen.wait_for_code(0);
 }
 
 #[test]
 fn no_color_keeps_the_selection_in_reverse() {
-    let example = example();
-    let mut screen = Screen::start(&[example.to_str().unwrap()], &[("NO_COLOR", "1")]);
+    let screen = Screen::start(Jobs::Controlled, "", &[("NO_COLOR", "1")]);
     let cell = screen.parser.screen().cell(1, 20).unwrap();
     assert!(cell.inverse() && cell.bold());
     assert_eq!(cell.fgcolor(), vt100::Color::Default);
-    screen.press("q");
-    screen.finish();
 }
 
 #[test]
 fn a_pasted_q_does_not_quit() {
     let mut screen = Screen::workbench("fail");
     screen.press("\x1b[200~qqq\x1b[201~r");
-    screen.wait("the failed reload", |screen| screen.contents().contains("permission denied"));
-    screen.press("q");
-    assert_eq!(screen.finish(), 0);
+    screen.wait_for("permission denied");
 }
 
 #[test]
@@ -249,10 +237,25 @@ fn the_list_follows_the_size_of_the_terminal() {
     let small = PtySize { rows: 4, cols: 19, pixel_width: 0, pixel_height: 0 };
     screen.master.resize(small).unwrap();
     screen.parser.screen_mut().set_size(lines(4), lines(19));
-    screen.wait("note", |screen| screen.contents().contains("too small"));
+    screen.wait_for("too small");
     screen.press("q");
-    screen.finish();
-    screen.assert_restored();
+    screen.wait_for_code(0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_vanishes_ends_it() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    let mut screen = Screen::workbench("");
+    let job = Pid::from_raw(screen.master.process_group_leader().unwrap()).unwrap();
+    let job = pidfd_open(job, PidfdFlags::empty()).unwrap();
+    // Its session's leader dies, as when a terminal window is closed.
+    screen.shell.kill().unwrap();
+    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&job, PollFlags::IN)], Some(&patience)).unwrap();
+    assert_eq!(ended, 1, "still there");
 }
 
 #[test]

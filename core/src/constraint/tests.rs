@@ -45,6 +45,13 @@ fn a_pattern_is_of_the_whole_value() {
 }
 
 #[test]
+fn patterns_as_long_as_values_need_fit() {
+    for text in ["[A-Za-z0-9+/]{40}", "[!-~]{8,256}", "sk_(live|test)_[0-9A-Za-z]{24,512}"] {
+        text.parse::<ValuePattern>().unwrap();
+    }
+}
+
+#[test]
 fn bad_and_oversized_patterns_are_refused_on_one_line() {
     for text in ["a)|(b", "(", "[z-a]", "\\", "a{1000}{1000}", &"a".repeat(1025)] {
         let error = text.parse::<ValuePattern>().unwrap_err().to_string();

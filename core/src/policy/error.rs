@@ -117,6 +117,12 @@ pub enum PolicyProblem {
     /// Written for another version of vaultfs.
     #[error("policy version {0} is not known; this vaultfs knows version 1")]
     UnknownVersion(Shown),
+    /// So many rules or patterns that matching names would take too long.
+    #[error("a policy has at most {} {what}", super::Policy::MAX_PATTERNS)]
+    TooMany {
+        /// `rules`, or `patterns in secrets`.
+        what: &'static str,
+    },
     /// A misspelt field, or one of a later version.
     #[error("unknown field {field}{}", suggestion(nearest.as_deref()))]
     UnknownField {

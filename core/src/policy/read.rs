@@ -129,6 +129,10 @@ impl Reader<'_> {
             recipients.iter().copied().chain(groups.iter().map(|g| g.name.as_str())).collect();
         let inhabited = members::inhabited(&by_name(groups)).unwrap_or_default();
         let mut rules = Vec::new();
+        if raw.len() > Policy::MAX_PATTERNS {
+            let at = [Field("rules"), Item(Policy::MAX_PATTERNS)];
+            return Err(self.refusal(&at, PolicyProblem::TooMany { what: "rules" }));
+        }
         for (index, RawRule { path, to, rotate_every }) in raw.into_iter().enumerate() {
             let rule = [Field("rules"), Item(index)];
             let at = |field| [Field("rules"), Item(index), Field(field)];
@@ -148,10 +152,16 @@ impl Reader<'_> {
 
     fn secrets(&self, raw: Entries<RawSettings>) -> Result<settings::Entries, PolicyError> {
         let mut entries = Vec::new();
+        let mut patterns = 0;
         for (text, settings) in raw.0 {
             let at = [Field("secrets"), Field(&text)];
             let pattern: Pattern =
                 text.parse().map_err(|e| self.name_refusal(&at, PolicyProblem::Pattern(e)))?;
+            patterns += usize::from(pattern.exact_name().is_none());
+            if patterns > Policy::MAX_PATTERNS {
+                let what = "patterns in `secrets`";
+                return Err(self.name_refusal(&at, PolicyProblem::TooMany { what }));
+            }
             let entry = self.entry(settings, &pattern)?;
             entries.push((pattern, entry));
         }

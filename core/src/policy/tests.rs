@@ -489,3 +489,20 @@ fn the_example_in_a_new_policy_is_a_valid_one() {
     let policy = Policy::parse(&format!("{head}secrets:{example}")).unwrap();
     assert_eq!(policy.expected().next(), Some((name("web/COOKIE_SECRET"), true)));
 }
+#[test]
+fn more_rules_or_patterns_than_can_be_matched_in_time_are_refused() {
+    let error = |section: &str, line: fn(usize) -> String, count: usize| {
+        let (before, after) = FULL.split_once(section).unwrap();
+        let lines: String = (0..count).map(line).collect();
+        let text = format!("{before}{section}{lines}{after}");
+        let text = text.replace("ALICE", ALICE).replace("BOB", BOB).replace("WEB web1", WEB);
+        Policy::parse(&text).err().map(|e| e.to_string())
+    };
+    let rule = |i| format!("  - {{path: a{i}, to: [alice]}}\n");
+    assert_eq!(error("rules:\n", rule, 998), None);
+    let refusal = error("rules:\n", rule, 999).unwrap();
+    assert_eq!(refusal, "line 1013, column 5: a policy has at most 1000 rules");
+    assert_eq!(error("secrets:\n", |i| format!("  a{i}: {{}}\n"), 2000), None);
+    let refusal = error("secrets:\n", |i| format!("  a*{i}: {{}}\n"), 1001).unwrap();
+    assert_eq!(refusal, "line 1019, column 3: a policy has at most 1000 patterns in `secrets`");
+}

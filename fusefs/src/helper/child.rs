@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::fs::{self, AtFlags, CWD};
+use rustix::fs::{self, AtFlags, CWD, StatxFlags};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -54,7 +54,11 @@ fn obey(words: &[String], hidden: Option<&OwnedFd>) -> rustix::io::Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let hidden = hidden.ok_or(rustix::io::Errno::ROFS);
     match words[..] {
-        ["look", path] => fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(drop),
+        // Attributes that the kernel still has would say nothing of who answers.
+        ["look", path] => {
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+            fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS).map(drop)
+        }
         ["rename", from, to] => hidden.and_then(|root| fs::renameat(root, from, root, to)),
         ["unlink", path] => hidden.and_then(|root| fs::unlinkat(root, path, AtFlags::empty())),
         ["rmdir", path] => hidden.and_then(|root| fs::unlinkat(root, path, AtFlags::REMOVEDIR)),

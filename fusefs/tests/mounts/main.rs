@@ -1,8 +1,12 @@
 //! Real mounts, read by real other users, over a source in memory.
 
+mod events;
 mod gates;
+mod lazy;
 mod lifecycle;
 mod rotation;
+mod semantics;
+mod served;
 mod source;
 mod support;
 
@@ -11,5 +15,22 @@ mod support;
 fn helper_process() {
     if std::env::var_os(support::HELPER_VARIABLE).is_some() {
         vaultfs_fusefs::run_helper().unwrap();
+    }
+}
+
+/// Not a test: a reader that runs as another user.
+#[test]
+fn hammer_process() {
+    if let Ok(task) = std::env::var(rotation::HAMMER_VARIABLE) {
+        let (reads, path) = task.split_once(' ').unwrap();
+        rotation::hammer(path.as_ref(), reads.parse().unwrap());
+    }
+}
+
+/// Not a test: a mount in a process of its own.
+#[test]
+fn serving_process() {
+    if let Ok(task) = std::env::var(served::VARIABLE) {
+        served::serve(&task);
     }
 }

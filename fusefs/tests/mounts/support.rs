@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -19,6 +19,9 @@ use vaultfs_fusefs::{
 use crate::source::FakeSource;
 
 pub(crate) const HELPER_VARIABLE: &str = "VAULTFS_TEST_HELPER";
+
+/// A Python that every user may run.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -159,14 +162,14 @@ pub(crate) fn as_user(user: Reader, program: &str) -> Command {
 
 /// What `user` gets by reading `path`: its bytes, or the system's words for the error.
 pub(crate) fn read_as(user: Reader, path: &Path) -> Result<Vec<u8>, String> {
-    outcome(as_user(user, "cat").arg(path).output().unwrap())
+    outcome(&as_user(user, "cat").arg(path).output().unwrap())
 }
 
-pub(crate) fn outcome(output: Output) -> Result<Vec<u8>, String> {
+pub(crate) fn outcome(output: &Output) -> Result<Vec<u8>, String> {
     if output.status.success() {
-        return Ok(output.stdout);
+        return Ok(output.stdout.clone());
     }
-    let text = String::from_utf8(output.stderr).unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
     Err(text.trim_end().rsplit(": ").next().unwrap().to_owned())
 }
 
@@ -183,4 +186,106 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) fn is_mounted(path: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     table.lines().any(|line| line.split(' ').nth(4) == path.to_str())
+}
+
+/// A process whose lines are read one by one. Dropping it ends it.
+pub(crate) struct Talking {
+    child: Child,
+    lines: Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Talking {
+    pub(crate) fn new(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    pub(crate) fn shell(user: Reader, script: &str) -> Self {
+        let mut command = as_user(user, "sh");
+        command.args(["-c", script]);
+        Self::new(command)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line; empty at the end.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().map_or_else(String::new, Result::unwrap)
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Ends its input, and waits for it.
+    pub(crate) fn finish(mut self) -> bool {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap().success()
+    }
+
+    /// As `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// This program at a path that every user may run.
+pub(crate) fn program_for_everyone() -> PathBuf {
+    use std::sync::OnceLock;
+    static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = COPY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().join("mounts");
+        fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        (directory, path)
+    });
+    path.clone()
+}
+
+/// A memory control group, which counts the page cache that its processes cause.
+pub(crate) struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    pub(crate) fn new() -> Option<Self> {
+        ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].iter().find_map(|root| {
+            let path = Path::new(root).join(format!("vaultfs-test-{}", std::process::id()));
+            fs::create_dir(&path).ok()?;
+            let group = Self(path);
+            group.0.join("memory.stat").exists().then_some(group)
+        })
+    }
+
+    /// A command that runs in the group.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
+        command.args(["-c", &script, "sh", program]);
+        command
+    }
+
+    pub(crate) fn page_cache_bytes(&self) -> u64 {
+        let stat = fs::read_to_string(self.0.join("memory.stat")).unwrap();
+        let line =
+            |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line("file ").or_else(|| line("cache ")).unwrap()
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }

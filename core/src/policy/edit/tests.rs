@@ -257,6 +257,13 @@ fn what_would_break_the_policy_is_refused() {
 }
 
 #[test]
+fn an_edit_that_would_mean_something_else_is_not_made() {
+    let simple = text("recipients: {a: R0, b: R1}\ngroups: {g: [a]}\nrules: []\n");
+    let smuggled = PolicyEdit::AddGroup { name: "h".into(), members: vec!["a], i: [b".into()] };
+    assert!(matches!(smuggled.apply(&simple), Err(PolicyEditError::ByHand { .. })));
+}
+
+#[test]
 fn what_can_t_be_placed_is_left_to_a_person() {
     let odd = text("recipients:\n  ? a\n  : R0\nrules: []\n");
     let error = remove("a").apply(&odd).unwrap_err();
