@@ -127,11 +127,11 @@ impl Stage {
     fn serve(&mut self) -> Result<()> {
         title("A mount for one user");
         let mountpoint = self.path("run");
-        let uid = self.reader.uid.to_string();
+        let (uid, gid) = (self.reader.uid.to_string(), self.reader.gid.to_string());
         let mut arguments = vec!["mount", &mountpoint];
         // Everyone but root mounts for themselves.
         if self.is_root {
-            arguments.extend(["--uid", &uid]);
+            arguments.extend(["--uid", &uid, "--gid", &gid]);
         }
         show_command(&arguments);
         let socket = self.directory.join("notify");

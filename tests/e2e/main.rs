@@ -6,4 +6,5 @@ mod age_cli;
 mod bad_input;
 mod crash;
 mod secrets;
+mod static_binary;
 mod support;
