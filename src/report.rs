@@ -10,10 +10,16 @@ use vaultfs_core::{
     PolicyGap, RecipientError, SealError, StoreError, ValueError, VaultError,
 };
 
+use vaultfs_tui::TuiError;
+
 use crate::output::{NotConfirmed, visible};
 
 /// Prints the error with its causes and a hint, and gives the exit code.
 pub(crate) fn error(error: &Error) -> ExitCode {
+    if let Some(TuiError::Signal(signal)) = error.downcast_ref() {
+        // As a shell says of a program that a signal ended.
+        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+    }
     eprintln!("error: {}", visible(&error.to_string()));
     let mut before = error.to_string();
     for cause in error.chain().skip(1) {
@@ -88,10 +94,8 @@ fn hint(error: &(dyn StdError + 'static)) -> Option<String> {
     if error.is::<StoreError>() {
         return text("check that the vault's directory is there and readable");
     }
-    if error.is::<vaultfs_tui::TuiError>() {
-        return text(
-            "`vaultfs list` and `vaultfs status` print what it shows; `vaultfs --help` lists the commands",
-        );
+    if let Some(TuiError::NoTerminal) = error.downcast_ref() {
+        return text("`vaultfs list` and `vaultfs status` print what it shows");
     }
     if let Some(NotConfirmed::NoTerminal) = error.downcast_ref() {
         return text("look at the plan above, and pass --yes");
