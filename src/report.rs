@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use vaultfs_core::{
-    DotenvError, EnvFileError, HeaderError, IdentityError, NameError, OpenError, POLICY_FILE,
-    PolicyGap, RecipientError, SealError, StoreError, ValueError, VaultError,
+    DotenvError, HeaderError, IdentityError, NameError, OpenError, POLICY_FILE, PolicyGap,
+    RecipientError, SealError, StoreError, ValueError, VaultError,
 };
 
 use vaultfs_tui::TuiError;
@@ -86,7 +86,7 @@ fn hint(error: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<IdentityError>() {
         return identity_hint(error);
     }
-    if error.is::<DotenvError>() || error.is::<EnvFileError>() {
+    if error.is::<DotenvError>() {
         return text(
             "change that line so that every tool reads it alike: single quotes take everything as it is",
         );

@@ -130,11 +130,12 @@ pub enum VaultError {
         source: SealError,
     },
     /// None of the identities at hand opens the secret.
-    #[error("no identity at hand opens {name}, which is encrypted to {}", recipients.join(", "))]
+    #[error("no identity at hand opens {name}{}", encrypted_to(recipients))]
     NoIdentity {
         /// The secret.
         name: SecretName,
-        /// Whom its file says it is encrypted to: names from the policy, or fingerprints.
+        /// Whom its file says it is encrypted to: names from the policy, or fingerprints. An
+        /// unbound file names nobody.
         recipients: Vec<String>,
     },
     /// Opening failed.
@@ -291,6 +292,13 @@ impl Vault {
         let path =
             if path.as_os_str().is_empty() { self.root.clone() } else { self.root.join(path) };
         VaultError::File { path, action, source }
+    }
+}
+
+fn encrypted_to(recipients: &[String]) -> String {
+    match recipients {
+        [] => String::new(),
+        names => format!(", which is encrypted to {}", names.join(", ")),
     }
 }
 

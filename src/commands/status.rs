@@ -132,7 +132,10 @@ impl Status {
                     .iter()
                     .position(|row| row.name == name.as_str() && row.state == "missing")
                 {
-                    Some(missing) => rows[missing] = Row::of_env_file(name),
+                    Some(missing) => {
+                        rows[missing] = Row::of_env_file(name);
+                        details[missing] = String::new();
+                    }
                     None if rows.iter().any(|row| row.name == name.as_str()) => {}
                     None => {
                         rows.push(Row::of_env_file(name));

@@ -369,7 +369,10 @@ impl VaultWriter<'_> {
             .apply(&self.policy_text)
             .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
         self.policy = self.vault.parse_policy(&text)?;
-        files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
+        files::remove_temporaries(self.root.as_fd())
+            .and_then(|()| {
+                files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
+            })
             .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
         self.policy_text = text;
         Ok(())
