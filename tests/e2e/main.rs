@@ -11,6 +11,7 @@ mod env_file;
 mod hung;
 mod leaks;
 mod mount;
+mod prompts;
 mod rotation;
 mod secrets;
 mod static_binary;
