@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Adopt(commands::adopt::Adopt),
     /// Show what is present, missing, overdue or broken
     Status(commands::status::Status),
+    /// Say who may decrypt what, and change it
+    Recipients(commands::recipients::Recipients),
+    /// Bring files in line with the policy
+    Rewrap(commands::rewrap::Rewrap),
     /// Move the entries of .env files into the vault
     Migrate(commands::migrate::Migrate),
     #[cfg(target_os = "linux")]

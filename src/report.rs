@@ -135,6 +135,10 @@ fn vault_hint(error: &VaultError) -> Option<String> {
              send the line it prints to one of those who can open it"
                 .to_owned()
         }
+        VaultError::LockedOut(_) => {
+            "add yourself to the rule's recipients, or pass --allow-lock-out".to_owned()
+        }
+        VaultError::PolicyEdit { .. } => "`vaultfs recipients list` shows who there is".to_owned(),
         VaultError::File { source, .. } if source.is_read_only() => {
             "the disk is read-only; nothing was changed".to_owned()
         }
