@@ -132,7 +132,7 @@ fn vault_hint(error: &VaultError) -> Option<String> {
         ),
         VaultError::NoIdentity { .. } => {
             "name your identity with --identity FILE; where you have none, run `vaultfs keygen` and \
-             send the line it prints to one of those who can open it"
+             send the line it prints to one of those who can open it, for `vaultfs recipients add`"
                 .to_owned()
         }
         VaultError::LockedOut(_) => {

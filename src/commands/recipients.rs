@@ -28,7 +28,7 @@ enum Command {
     /// List the recipients, their groups and what they can read
     List(List),
     /// Add a recipient to a group
-    Add(Box<Add>),
+    Add(Add),
     /// Remove a recipient everywhere, now or after a grace time
     Remove(Remove),
     /// Give a recipient another name
@@ -49,7 +49,7 @@ struct Add {
     /// A name for the recipient, such as bob or web1
     name: String,
     /// The line that `vaultfs keygen` printed: age1…, or ssh-ed25519 … in quotes
-    recipient: Recipient,
+    recipient: String,
     /// The group to add it to
     #[arg(long, default_value = Policy::FIRST_GROUP)]
     group: String,
@@ -136,11 +136,13 @@ impl List {
 
 impl Add {
     fn run(&self, context: &Context) -> Result<()> {
+        // Not parsed with the arguments: that error would repeat an identity given by mistake.
+        let recipient: Recipient = self.recipient.parse()?;
         let vault = context.vault()?;
         let mut writer = vault.write(Timestamp::now())?;
         let (name, group) = (self.name.clone(), self.group.clone());
         writer.edit_policy(&[
-            PolicyEdit::AddRecipient { name: name.clone(), recipient: self.recipient.clone() },
+            PolicyEdit::AddRecipient { name: name.clone(), recipient },
             PolicyEdit::AddToGroup { group, member: name },
         ])?;
         let count = readable(writer.policy(), &vault.snapshot()?, &self.name);

@@ -8,6 +8,7 @@ mod crash;
 mod daemon;
 mod hung;
 mod mount;
+mod recipients;
 mod secrets;
 mod static_binary;
 mod stop;
