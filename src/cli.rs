@@ -28,6 +28,7 @@ Exit codes: 0 done, 1 failed and nothing half-done, 2 wrong usage, 3 done in par
 
 /// Options of every command.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The vault's directory [default: the one found from here upward]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -37,6 +38,7 @@ pub(crate) struct Global {
     pub(crate) identity: Vec<PathBuf>,
 }
 
+/// The commands. Their texts stand at their own types: one here would hide all but its first line.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Init(commands::init::Init),
