@@ -251,9 +251,6 @@ impl Running {
                 Some(Happening::Mount(MountEvent::Unmounted)) => {
                     bail!("{} was unmounted by someone else", self.mountpoint.display());
                 }
-                Some(Happening::Mount(MountEvent::Lost(error))) => {
-                    return Err(error).context("the connection to the kernel was lost");
-                }
                 Some(Happening::Mount(_)) => self.tell_status(&[]),
             }
         }
