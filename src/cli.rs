@@ -28,6 +28,7 @@ Exit codes: 0 done, 1 failed and nothing half-done, 2 wrong usage, 3 done in par
 
 /// Options of every command.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The vault's directory [default: the one found from here upward]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -37,47 +38,32 @@ pub(crate) struct Global {
     pub(crate) identity: Vec<PathBuf>,
 }
 
+/// The commands. Their texts stand at their own types: one here would hide all but its first line.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault, and an identity where none is found
     Init(commands::init::Init),
-    /// Make an identity and print its recipient
     Keygen(commands::keygen::Keygen),
-    /// Add a secret
     Add(commands::add::Add),
-    /// Give a secret a new value
     Rotate(commands::rotate::Rotate),
-    /// Print a secret's value or write it to a file
     Show(commands::show::Show),
-    /// List the secrets
     List(commands::list::List),
-    /// Remove secrets
     Remove(commands::remove::Remove),
-    /// Give a secret a new name
     Rename(commands::rename::Rename),
-    /// Copy a secret to a new name
     Copy(commands::copy::Copy),
-    /// Bind an age file that another tool put into the vault
     Adopt(commands::adopt::Adopt),
-    /// Show what is present, missing, overdue or broken
     Status(commands::status::Status),
-    /// Move the entries of .env files into the vault
+    Recipients(commands::recipients::Recipients),
+    Rewrap(commands::rewrap::Rewrap),
     Migrate(commands::migrate::Migrate),
     #[cfg(target_os = "linux")]
-    /// Serve the secrets as read-only files, until a signal
     Mount(commands::mount::Mount),
     #[cfg(target_os = "linux")]
-    /// Unmount what `vaultfs mount` serves
     Unmount(commands::unmount::Unmount),
     #[cfg(target_os = "linux")]
-    /// Show the whole of vaultfs in a throw-away vault
     Demo(commands::demo::Demo),
-    /// Print a shell's completions
     Completions(commands::completions::Completions),
-    /// Print the manual page, or write all of them into a directory
     Man(commands::man::Man),
     #[cfg(target_os = "linux")]
-    /// What `mount` runs of itself
     #[command(name = "__helper", hide = true)]
     Helper(commands::mount::Helper),
 }

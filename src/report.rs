@@ -132,9 +132,13 @@ fn vault_hint(error: &VaultError) -> Option<String> {
         ),
         VaultError::NoIdentity { .. } => {
             "name your identity with --identity FILE; where you have none, run `vaultfs keygen` and \
-             send the line it prints to one of those who can open it"
+             send the line it prints to one of those who can open it, for `vaultfs recipients add`"
                 .to_owned()
         }
+        VaultError::LockedOut(_) => {
+            "add yourself to the rule's recipients, or pass --allow-lock-out".to_owned()
+        }
+        VaultError::PolicyEdit { .. } => "`vaultfs recipients list` shows who there is".to_owned(),
         VaultError::File { source, .. } if source.is_read_only() => {
             "the disk is read-only; nothing was changed".to_owned()
         }

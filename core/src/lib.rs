@@ -62,5 +62,5 @@ pub use store::{Snapshot, Store, StoredFile, Stray};
 pub use value::{Value, ValueBuffer, ValueError};
 pub use vault::directory::{DirectoryStore, POLICY_FILE, SECRETS_DIRECTORY, StoreError};
 pub use vault::files::FileError;
-pub use vault::{Vault, VaultError, VaultSource, VaultWriter, Written};
+pub use vault::{LockOut, Rewrapped, Vault, VaultError, VaultSource, VaultWriter, Written};
 pub use vault_id::{VaultId, VaultIdError};

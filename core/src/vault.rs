@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, Mode, OFlags};
 
 pub use source::VaultSource;
-pub use writer::{VaultWriter, Written};
+pub use writer::{LockOut, Rewrapped, VaultWriter, Written};
 
 use crate::{
     DirectoryStore, FileError, Fingerprint, Header, Identities, MAX_FILE_BYTES, OpenError, Opened,
@@ -129,6 +129,9 @@ pub enum VaultError {
         /// Why.
         source: SealError,
     },
+    /// No identity at hand could open the secret any more, were it written.
+    #[error("{0} would be left to others: none of your identities is among its new recipients")]
+    LockedOut(SecretName),
     /// None of the identities at hand opens the secret.
     #[error("no identity at hand opens {name}{}", encrypted_to(recipients))]
     NoIdentity {

@@ -113,7 +113,8 @@ impl Status {
                     warn_of_strays(&snapshot);
                 }
                 for rule in policy.unused_rules(snapshot.files.keys()) {
-                    warn(format!("the rule for {} decides about no secret", rule.pattern.as_str()));
+                    let at = rule.position.map_or_else(String::new, |at| format!("{at}: "));
+                    warn(format!("{at}the rule for {} decides about no secret", rule.pattern));
                 }
             }
             // Without a vault, the file alone will do.

@@ -12,6 +12,7 @@ mod hung;
 mod leaks;
 mod mount;
 mod prompts;
+mod recipients;
 mod rotation;
 mod secrets;
 mod static_binary;

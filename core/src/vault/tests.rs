@@ -90,7 +90,7 @@ fn a_removal_leaves_no_empty_directories() {
 fn what_a_dead_writer_left_is_cleared_and_never_counts() {
     let fixture = fixture();
     let Fixture { vault, directory, .. } = &fixture;
-    let left = directory.path().join("vault/secrets/.vaultfs-tmp-dead");
+    let left = directory.path().join("vault/secrets/.vaultfs-tmp-a.age");
     fs::write(&left, "half").unwrap();
     assert!(vault.snapshot().unwrap().files.is_empty());
     vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();

@@ -1,5 +1,6 @@
 //! The changes that operators make to a vault, each one durable and whole.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::{Vault, VaultError, bound_header, files, open_failed, path_of};
 use crate::stanza::whole_seconds;
 use crate::{
     Claims, FileHash, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
-    Recipient, SecretName, Value, open_unbound, seal,
+    Recipient, SecretName, Value, open, open_unbound, seal,
 };
 
 /// How long to wait for another process that writes.
@@ -47,6 +48,24 @@ pub struct Written {
     /// The file before was written later than the clock says it is now: the clock went backwards,
     /// here or there. The file keeps the later time, so that ages never become negative.
     pub clock_behind: bool,
+}
+
+/// What became of a secret that was to be encrypted anew.
+#[derive(Clone, Debug)]
+pub enum Rewrapped {
+    /// Its recipients are the policy's already.
+    Unchanged,
+    /// It has a new file.
+    Written(Written),
+}
+
+/// Whether a secret may be left to others, so that no identity at hand opens it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockOut {
+    /// No: that is nearly always a mistake.
+    Refuse,
+    /// Yes.
+    Allow,
 }
 
 /// A secret's file that a new one follows.
@@ -176,7 +195,7 @@ impl VaultWriter<'_> {
             Err(VaultError::Exists(_)) => self.interrupted_rename(from, to, identities)?,
             other => other?,
         };
-        self.edit_policy(&PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() })?;
+        self.edit_policy(&[PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() }])?;
         self.remove(from)?;
         Ok(written)
     }
@@ -210,13 +229,65 @@ impl VaultWriter<'_> {
         // A damaged or unbound file has no counter that could restart.
         if let Ok(header) = bound_header(&file, self.policy.vault_id(), name) {
             let generation = header.claims.generation;
-            self.edit_policy(&PolicyEdit::SetRemoved { name: name.clone(), generation })?;
+            self.edit_policy(&[PolicyEdit::SetRemoved { name: name.clone(), generation }])?;
         }
         let (directory, file_name) = path_of(name);
         files::open_beneath(self.root.as_fd(), &directory)
             .and_then(|parent| files::remove_file(parent.as_fd(), file_name.as_ref()))
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "removed", e))?;
         self.prune(&directory);
+        Ok(())
+    }
+
+    /// Encrypts a secret anew where its recipients differ from the policy's. The value, its age and
+    /// who could read it stay. Takes `&self`, so that several threads can work on one vault.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::NoIdentity`], [`VaultError::Open`], and
+    /// [`VaultError::LockedOut`] where no identity at hand could open the new file.
+    pub fn rewrap(
+        &self,
+        name: &SecretName,
+        identities: &Identities,
+        lock_out: LockOut,
+    ) -> Result<Rewrapped, VaultError> {
+        let file = self.vault.read_file(name)?;
+        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        let (_, recipients) = self.recipients(name)?;
+        let wanted: BTreeSet<_> = recipients.iter().map(Recipient::fingerprint).collect();
+        if opened.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
+            return Ok(Rewrapped::Unchanged);
+        }
+        let ours = identities.recipients();
+        let known_out = !ours.is_empty() && !ours.iter().any(|r| wanted.contains(&r.fingerprint()));
+        if known_out && lock_out == LockOut::Refuse {
+            return Err(VaultError::LockedOut(name.clone()));
+        }
+        let prior = Prior { claims: opened.claims, hash: FileHash::of(&file) };
+        let claims = Claims {
+            rotated_at: prior.claims.rotated_at,
+            could_read: prior.claims.could_read.clone(),
+            flag: prior.claims.flag,
+            ..self.claims(name, Some(&prior))
+        };
+        self.write_file(name, &opened.value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Makes all of these edits of the policy, or none.
+    ///
+    /// # Errors
+    /// [`VaultError::PolicyEdit`].
+    pub fn edit_policy(&mut self, edits: &[PolicyEdit]) -> Result<(), VaultError> {
+        let path = || self.vault.root.join(POLICY_FILE);
+        let text = edits
+            .iter()
+            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
+            .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
+        self.policy = self.vault.parse_policy(&text)?;
+        files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
+            .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
+        self.policy_text = text;
         Ok(())
     }
 
@@ -294,6 +365,20 @@ impl VaultWriter<'_> {
         &mut self,
         name: &SecretName,
         value: &Value,
+        claims: Claims,
+        prior: Option<&Prior>,
+    ) -> Result<Written, VaultError> {
+        let written = self.write_file(name, value, claims, prior)?;
+        if self.policy.removed().contains_key(name) {
+            self.edit_policy(&[PolicyEdit::ClearRemoved { name: name.clone() }])?;
+        }
+        Ok(written)
+    }
+
+    fn write_file(
+        &self,
+        name: &SecretName,
+        value: &Value,
         mut claims: Claims,
         prior: Option<&Prior>,
     ) -> Result<Written, VaultError> {
@@ -304,14 +389,8 @@ impl VaultWriter<'_> {
             .map_err(|source| VaultError::Seal { name: name.clone(), source })?;
         let (directory, file_name) = path_of(name);
         files::make_beneath(self.root.as_fd(), &directory)
-            .and_then(|parent| {
-                files::remove_temporaries(parent.as_fd())?;
-                files::replace_file(parent.as_fd(), file_name.as_ref(), &file)
-            })
+            .and_then(|parent| files::replace_file(parent.as_fd(), file_name.as_ref(), &file))
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "written", e))?;
-        if self.policy.removed().contains_key(name) {
-            self.edit_policy(&PolicyEdit::ClearRemoved { name: name.clone() })?;
-        }
         let clock_behind = prior.is_some_and(|p| p.claims.written_at > self.now);
         Ok(Written { name: name.clone(), generation, recipients: names, clock_behind })
     }
@@ -361,21 +440,6 @@ impl VaultWriter<'_> {
                 return;
             }
         }
-    }
-
-    fn edit_policy(&mut self, edit: &PolicyEdit) -> Result<(), VaultError> {
-        let path = || self.vault.root.join(POLICY_FILE);
-        let text = edit
-            .apply(&self.policy_text)
-            .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
-        self.policy = self.vault.parse_policy(&text)?;
-        files::remove_temporaries(self.root.as_fd())
-            .and_then(|()| {
-                files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
-            })
-            .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
-        self.policy_text = text;
-        Ok(())
     }
 }
 
