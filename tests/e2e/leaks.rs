@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::daemon::{Daemon, is_alive, mount_command};
 use crate::support::{Ran, Sandbox, feed, has, not_run};
-use crate::users::{FOR_READER, READER, can_mount};
+use crate::users::{FOR_READER, NOBODY, READER, User, can_mount};
 
 /// Made at run time, so that it is in no program.
 fn canary(what: &str) -> String {
@@ -189,30 +189,54 @@ fn the_helper_has_no_value_and_the_reader_cannot_look_into_either_process() {
     let identity = identity.lines().last().unwrap();
     assert_eq!(memory_with(helper(&daemon), identity), [""; 0]);
     for pid in [daemon.pid(), helper(&daemon)] {
-        let process = format!("/proc/{pid}");
-        // Root's, whoever's the process is: it isn't dumpable.
-        assert_eq!(fs::metadata(format!("{process}/environ")).unwrap().uid(), 0);
-        for file in ["mem", "environ", "maps", "fd", "root", "cwd", "exe"] {
-            let path = format!("{process}/{file}");
-            let looked = READER.run(|| match file {
-                "fd" => fs::read_dir(&path).map(drop),
-                "root" | "cwd" | "exe" => fs::read_link(&path).map(drop),
-                _ => File::open(&path).and_then(|mut file| file.read(&mut [0])).map(drop),
-            });
-            assert!(is_denied(looked), "{path}");
-        }
+        cannot_be_looked_into(READER, pid);
     }
-    if has("gdb") {
+    if has("strace") {
         for pid in [daemon.pid(), helper(&daemon)] {
-            let mut gdb = READER.command("gdb");
-            gdb.args(["-nx", "-batch", "-p", &pid.to_string()]);
-            let ran = Ran::of(gdb.output().unwrap());
+            let traced = READER.command("strace").args(["-p", &pid.to_string()]).output();
+            let ran = Ran::of(traced.unwrap());
             assert!(ran.stderr.contains("Operation not permitted"), "{ran:?}");
         }
     } else {
-        not_run(test, "tracing with gdb: it is not installed");
+        not_run(test, "tracing: strace is not installed");
     }
     daemon.stop();
+}
+
+#[test]
+fn who_mounts_for_themselves_cannot_look_into_either_process() {
+    let test = "who_mounts_for_themselves_cannot_look_into_either_process";
+    if !can_mount(test) {
+        return;
+    }
+    if !has("fusermount3") {
+        return not_run(test, "fusermount3 is not installed");
+    }
+    let sandbox = Sandbox::of(NOBODY);
+    sandbox.ok(&["init", sandbox.path("vault").to_str().unwrap()]);
+    sandbox.add("A", b"one");
+    let daemon = Daemon::ready(&sandbox, &[]);
+    for pid in [vec![daemon.pid()], daemon.children()].concat() {
+        cannot_be_looked_into(NOBODY, pid);
+    }
+    daemon.stop();
+}
+
+/// Whether the user may neither read the memory of the process nor follow its links.
+#[track_caller]
+fn cannot_be_looked_into(user: User, pid: u32) {
+    let process = format!("/proc/{pid}");
+    // Root's, whoever's the process is: it isn't dumpable.
+    assert_eq!(fs::metadata(format!("{process}/environ")).unwrap().uid(), 0);
+    for file in ["mem", "environ", "maps", "fd", "root", "cwd", "exe"] {
+        let path = format!("{process}/{file}");
+        let looked = user.run(|| match file {
+            "fd" => fs::read_dir(&path).map(drop),
+            "root" | "cwd" | "exe" => fs::read_link(&path).map(drop),
+            _ => File::open(&path).and_then(|mut file| file.read(&mut [0])).map(drop),
+        });
+        assert!(is_denied(looked), "{path}");
+    }
 }
 
 #[test]
