@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::daemon::Daemon;
-use crate::support::{Sandbox, has, not_run};
+use crate::support::{Ran, Sandbox, has, not_run};
 use crate::users::{FOR_READER, READER, can_mount};
 
 const SHARED: [&str; 3] = ["--access=shared", FOR_READER[0], FOR_READER[1]];
@@ -92,6 +92,49 @@ fn secrets_come_go_and_move_while_they_are_served() {
     }
 }
 
+/// A vault in git, with a tag for each of `rounds` values of 40 secrets.
+struct Repository {
+    sandbox: Sandbox,
+    names: Vec<String>,
+}
+
+impl Repository {
+    fn new(rounds: usize) -> Self {
+        let names = (0..40).map(|i| format!("dir{}/S{i}", i % 4)).collect();
+        let repository = Self { sandbox: Sandbox::new(), names };
+        repository.git(&["init", "-q", "-b", "main"]);
+        for round in 1..=rounds {
+            for name in &repository.names {
+                let (value, command) =
+                    (Self::value(name, round), if round == 1 { "add" } else { "rotate" });
+                repository.sandbox.feed(&value, &[command, name]).expect_ok();
+            }
+            repository.git(&["add", "."]);
+            repository.git(&["commit", "-q", "-m", "values"]);
+            repository.git(&["tag", &format!("round{round}")]);
+        }
+        repository
+    }
+
+    fn value(name: &str, round: usize) -> Vec<u8> {
+        format!("{name} {round} {}", "x".repeat(round * 1000)).into_bytes()
+    }
+
+    fn checkout(&self, round: usize) {
+        self.git(&["checkout", "-q", &format!("round{round}")]);
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let mut git = Command::new("git");
+        git.current_dir(self.sandbox.path("vault"))
+            .env_clear()
+            .env("HOME", self.sandbox.path("home"));
+        git.env("PATH", std::env::var_os("PATH").unwrap());
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+        Ran::of(git.output().unwrap()).expect_ok();
+    }
+}
+
 #[test]
 fn a_checkout_replaces_many_secrets_at_once() {
     let test = "a_checkout_replaces_many_secrets_at_once";
@@ -101,48 +144,16 @@ fn a_checkout_replaces_many_secrets_at_once() {
     if !has("git") {
         return not_run(test, "git is not installed");
     }
-    let sandbox = Sandbox::new();
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.current_dir(sandbox.path("vault"))
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        git.env("HOME", sandbox.path("home")).args(["-c", "user.name=a", "-c", "user.email=a@b"]);
-        let output = git.args(arguments).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    let names: Vec<String> = (0..40).map(|i| format!("dir{}/S{i}", i % 4)).collect();
-    let value = |name: &str, round: usize| format!("{name} {round} {}", "x".repeat(round * 3000));
-    git(&["init", "-q", "-b", "main"]);
-    for name in &names {
-        sandbox.add(name, value(name, 1).as_bytes());
-    }
-    git(&["add", "."]);
-    git(&["commit", "-q", "-m", "one"]);
-    git(&["tag", "one"]);
-    for name in &names {
-        sandbox.rotate(name, value(name, 2).as_bytes());
-    }
-    sandbox.add("LATER", b"later");
-    git(&["add", "."]);
-    git(&["commit", "-q", "-m", "two"]);
-    git(&["checkout", "-q", "one"]);
-    let daemon = Daemon::private(&sandbox);
-    let all_are = |round: usize| {
-        for name in &names {
-            daemon.await_value(name, value(name, round).as_bytes());
+    let repository = Repository::new(2);
+    repository.checkout(1);
+    let daemon = Daemon::private(&repository.sandbox);
+    for round in [1, 2] {
+        repository.checkout(round);
+        for name in &repository.names {
+            daemon.await_value(name, &Repository::value(name, round));
         }
-    };
-    all_are(1);
-    git(&["checkout", "-q", "main"]);
-    all_are(2);
-    daemon.await_value("LATER", b"later");
-    daemon.eventually("all is well", || daemon.status() == "41 secrets served");
-    // Back to older generations: refused, and what was served goes on being served.
-    git(&["checkout", "-q", "one"]);
-    daemon.eventually("LATER is gone", || is_absent(READER.read(daemon.path("LATER"))));
-    daemon.await_status("last good version: dir0/S0");
-    all_are(2);
+        daemon.eventually("all is well", || daemon.status() == "40 secrets served");
+    }
     daemon.stop();
 }
 
