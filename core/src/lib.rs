@@ -51,7 +51,7 @@ pub use open::{OpenError, Opened, open, open_unbound};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
     Group, Leaving, NamedRecipient, Policy, PolicyEdit, PolicyEditError, PolicyError, PolicyGap,
-    PolicyProblem, Position, Rule, SecretSettings, Shown,
+    PolicyProblem, Position, Rule, SecretSettings, Shown, parse_period,
 };
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};

@@ -7,6 +7,7 @@ mod bad_input;
 mod crash;
 mod daemon;
 mod hung;
+mod lifecycle;
 mod mount;
 mod recipients;
 mod rotation;

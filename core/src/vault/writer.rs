@@ -14,7 +14,7 @@ use rustix::fs::{self, AtFlags, FlockOperation};
 use super::{Vault, VaultError, bound_header, files, open_failed, path_of};
 use crate::stanza::whole_seconds;
 use crate::{
-    Claims, FileHash, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
+    Claims, FileHash, Flag, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
     Recipient, SecretName, Value, open, open_unbound, seal,
 };
 
@@ -251,12 +251,10 @@ impl VaultWriter<'_> {
         identities: &Identities,
         lock_out: LockOut,
     ) -> Result<Rewrapped, VaultError> {
-        let file = self.vault.read_file(name)?;
-        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
-            .map_err(|source| open_failed(name, source, &self.policy))?;
+        let (prior, value) = self.open_prior(name, identities)?;
         let (_, recipients) = self.recipients(name)?;
         let wanted: BTreeSet<_> = recipients.iter().map(Recipient::fingerprint).collect();
-        if opened.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
+        if prior.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
             return Ok(Rewrapped::Unchanged);
         }
         let ours = identities.recipients();
@@ -264,14 +262,75 @@ impl VaultWriter<'_> {
         if known_out && lock_out == LockOut::Refuse {
             return Err(VaultError::LockedOut(name.clone()));
         }
-        let prior = Prior { claims: opened.claims, hash: FileHash::of(&file) };
-        let claims = Claims {
-            rotated_at: prior.claims.rotated_at,
-            could_read: prior.claims.could_read.clone(),
-            flag: prior.claims.flag,
-            ..self.claims(name, Some(&prior))
+        let claims = self.kept(name, &prior, &prior.claims);
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Marks a value as one that must be rotated, until it is.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::NoIdentity`], [`VaultError::Open`].
+    pub fn flag(
+        &self,
+        name: &SecretName,
+        flag: Flag,
+        identities: &Identities,
+    ) -> Result<Rewrapped, VaultError> {
+        let (prior, value) = self.open_prior(name, identities)?;
+        if prior.claims.flag == Some(flag) {
+            return Ok(Rewrapped::Unchanged);
+        }
+        let claims = Claims { flag: Some(flag), ..self.kept(name, &prior, &prior.claims) };
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Brings back the value of an earlier file of `name`, as a new generation. The value is as old
+    /// as it was, and so are those who could read it.
+    ///
+    /// # Errors
+    /// [`VaultError::NoIdentity`] and [`VaultError::Open`], of either file; what the policy refuses
+    /// today.
+    pub fn restore(
+        &mut self,
+        name: &SecretName,
+        earlier: &[u8],
+        identities: &Identities,
+    ) -> Result<Written, VaultError> {
+        let opened = open(earlier, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        self.check_value(name, &opened.value)?;
+        let prior = match self.open_prior(name, identities) {
+            Ok((prior, _)) => Some(prior),
+            Err(VaultError::Missing { .. }) => None,
+            Err(error) => return Err(error),
         };
-        self.write_file(name, &opened.value, claims, Some(&prior)).map(Rewrapped::Written)
+        let Some(prior) = prior else {
+            self.check_new(name)?;
+            return self.reseal(name, &opened.value, &opened.claims);
+        };
+        let claims = self.kept(name, &prior, &opened.claims);
+        self.write_sealed(name, &opened.value, claims, Some(&prior))
+    }
+
+    fn open_prior(
+        &self,
+        name: &SecretName,
+        identities: &Identities,
+    ) -> Result<(Prior, Value), VaultError> {
+        let file = self.vault.read_file(name)?;
+        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        Ok((Prior { claims: opened.claims, hash: FileHash::of(&file) }, opened.value))
+    }
+
+    /// The claims of a new file whose value is the one that `of` is about.
+    fn kept(&self, name: &SecretName, prior: &Prior, of: &Claims) -> Claims {
+        Claims {
+            rotated_at: of.rotated_at,
+            could_read: of.could_read.clone(),
+            flag: of.flag,
+            ..self.claims(name, Some(prior))
+        }
     }
 
     /// Makes all of these edits of the policy, or none.
