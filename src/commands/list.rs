@@ -15,7 +15,7 @@ use crate::output::{json, line, table, visible, warn};
 /// Opens nothing and needs no identity; ages and generations are what the files claim.
 #[derive(Args)]
 pub(crate) struct List {
-    /// Only names that match, such as 'prod/**'
+    /// Only names that match, such as 'prod/**'; 'prod' alone is one name
     #[arg(add = complete::secrets())]
     pattern: Option<Pattern>,
     /// Names alone, one a line
