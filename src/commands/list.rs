@@ -8,7 +8,7 @@ use vaultfs_core::{Pattern, Snapshot, StoredFile};
 
 use crate::complete;
 use crate::context::Context;
-use crate::output::{json, line, table, visible, warn};
+use crate::output::{json, line, note, table, visible, warn};
 
 /// List the secrets.
 ///
@@ -78,7 +78,13 @@ impl List {
                 row.error.unwrap_or_default(),
             ]
         });
-        table(["NAME", "AGE", "GENERATION", "BYTES", ""], &cells.collect::<Vec<_>>());
+        let cells: Vec<_> = cells.collect();
+        table(["NAME", "AGE", "GENERATION", "BYTES", ""], &cells);
+        if let (Some(pattern), true) = (&self.pattern, cells.is_empty()) {
+            note(format!(
+                "no secret matches {pattern}; '**' matches all, 'prod/**' all below prod/"
+            ));
+        }
         warn_of_strays(&snapshot);
         Ok(())
     }
