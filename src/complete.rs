@@ -13,6 +13,7 @@ pub(crate) fn secrets() -> ArgValueCandidates {
         let Some(vault) = vault() else { return Vec::new() };
         let mut names = Vec::new();
         collect(&vault.root().join(SECRETS_DIRECTORY), "", &mut names);
+        names.sort();
         names.iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
     })
 }

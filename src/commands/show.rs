@@ -14,6 +14,8 @@ use crate::context::Context;
 use crate::output::note;
 
 /// Print a secret's value or write it to a file.
+///
+/// Exactly its bytes, with no newline added. Needs an identity that may read it.
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("way").required(true))]
 pub(crate) struct Show {
