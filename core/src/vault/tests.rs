@@ -125,3 +125,13 @@ fn a_vault_is_found_upward_and_an_ambiguous_one_refused() {
     let text = "x";
     assert!(matches!(Vault::create(vault.root(), text), Err(VaultError::AlreadyAVault(_))));
 }
+
+#[test]
+fn a_rename_to_its_own_name_removes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("a"), identities);
+    assert!(matches!(renamed, Err(VaultError::Exists(_))));
+    assert_eq!(vault.read(&name("a"), identities).unwrap().value.expose_bytes(), b"1");
+}

@@ -184,13 +184,17 @@ impl VaultWriter<'_> {
     /// Moves a secret to a new name, as `copy` and `remove` do.
     ///
     /// # Errors
-    /// As [`VaultWriter::copy`].
+    /// As [`VaultWriter::copy`]; [`VaultError::Exists`] also where both names are one.
     pub fn rename(
         &mut self,
         from: &SecretName,
         to: &SecretName,
         identities: &Identities,
     ) -> Result<Written, VaultError> {
+        // What looked like an interrupted rename would lose the only file.
+        if from == to {
+            return Err(VaultError::Exists(to.clone()));
+        }
         let written = match self.copy(from, to, identities) {
             Err(VaultError::Exists(_)) => self.interrupted_rename(from, to, identities)?,
             other => other?,
