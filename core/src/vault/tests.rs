@@ -135,3 +135,17 @@ fn a_rename_to_its_own_name_removes_nothing() {
     assert!(matches!(renamed, Err(VaultError::Exists(_))));
     assert_eq!(vault.read(&name("a"), identities).unwrap().value.expose_bytes(), b"1");
 }
+
+#[test]
+fn a_rename_that_the_policy_cant_follow_changes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    let path = vault.root().join(POLICY_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    let settings = "secrets:\n  a: {description: old}\n  b: {description: new}\n";
+    fs::write(&path, format!("{text}{settings}")).unwrap();
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("b"), identities);
+    assert!(matches!(renamed, Err(VaultError::PolicyEdit { .. })), "{renamed:?}");
+    assert_eq!(vault.snapshot().unwrap().files.len(), 1, "nothing is half-done");
+}

@@ -195,11 +195,16 @@ impl VaultWriter<'_> {
         if from == to {
             return Err(VaultError::Exists(to.clone()));
         }
+        let settings = PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() };
+        // Seen to be possible before anything is written. That it is removed is written last, and
+        // with another number.
+        let removal = PolicyEdit::SetRemoved { name: from.clone(), generation: Generation::FIRST };
+        self.edited_policy(&[settings.clone(), removal])?;
         let written = match self.copy(from, to, identities) {
             Err(VaultError::Exists(_)) => self.interrupted_rename(from, to, identities)?,
             other => other?,
         };
-        self.edit_policy(&[PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() }])?;
+        self.edit_policy(&[settings])?;
         self.remove(from)?;
         Ok(written)
     }
@@ -283,16 +288,20 @@ impl VaultWriter<'_> {
     /// # Errors
     /// [`VaultError::PolicyEdit`].
     pub fn edit_policy(&mut self, edits: &[PolicyEdit]) -> Result<(), VaultError> {
-        let path = || self.vault.root.join(POLICY_FILE);
-        let text = edits
-            .iter()
-            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
-            .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
+        let text = self.edited_policy(edits)?;
         self.policy = self.vault.parse_policy(&text)?;
         files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
             .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
         self.policy_text = text;
         Ok(())
+    }
+
+    fn edited_policy(&self, edits: &[PolicyEdit]) -> Result<String, VaultError> {
+        let path = || self.vault.root.join(POLICY_FILE);
+        edits
+            .iter()
+            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
+            .map_err(|source| VaultError::PolicyEdit { path: path(), source })
     }
 
     /// Binds an age file that stands at `name`'s place and was made by another tool.
@@ -372,9 +381,13 @@ impl VaultWriter<'_> {
         claims: Claims,
         prior: Option<&Prior>,
     ) -> Result<Written, VaultError> {
+        let returns = self.policy.removed().contains_key(name);
+        let edits = returns.then(|| PolicyEdit::ClearRemoved { name: name.clone() });
+        // Seen to be possible before the file is written.
+        self.edited_policy(edits.as_slice())?;
         let written = self.write_file(name, value, claims, prior)?;
-        if self.policy.removed().contains_key(name) {
-            self.edit_policy(&[PolicyEdit::ClearRemoved { name: name.clone() }])?;
+        if returns {
+            self.edit_policy(edits.as_slice())?;
         }
         Ok(written)
     }

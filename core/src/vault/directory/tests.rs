@@ -140,7 +140,7 @@ fn a_watch_never_follows_a_symlink_out_of_the_vault() {
 fn is_watched(inode: u64) -> bool {
     let word = format!("ino:{inode:x} ");
     let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
-    infos.filter_map(|info| std::fs::read_to_string(info.path()).ok()).any(|info| {
-        info.lines().any(|line| line.starts_with("inotify ") && line.contains(&word))
-    })
+    infos
+        .filter_map(|info| std::fs::read_to_string(info.path()).ok())
+        .any(|info| info.lines().any(|line| line.starts_with("inotify ") && line.contains(&word)))
 }
