@@ -45,8 +45,9 @@ pub struct Written {
     pub generation: Generation,
     /// Whom it is encrypted to, by their names in the policy.
     pub recipients: Vec<String>,
-    /// The file before was written later than the clock says it is now: the clock went backwards,
-    /// here or there. The file keeps the later time, so that ages never become negative.
+    /// The file before was written or rotated later than the clock says it is now: the clock went
+    /// backwards, here or there, or the file is forged. The file keeps the later time, so that ages
+    /// never become negative.
     pub clock_behind: bool,
 }
 
@@ -156,7 +157,7 @@ impl VaultWriter<'_> {
     /// Writes a new value of `name`. Needs no identity: the value before isn't opened.
     ///
     /// # Errors
-    /// [`VaultError::Missing`], and as [`VaultWriter::add`].
+    /// [`VaultError::Missing`], [`VaultError::LastGeneration`], and as [`VaultWriter::add`].
     pub fn rotate(&mut self, name: &SecretName, value: &Value) -> Result<Written, VaultError> {
         let file = self.vault.read_file(name)?;
         let header = bound_header(&file, self.policy.vault_id(), name)
@@ -278,7 +279,7 @@ impl VaultWriter<'_> {
             rotated_at: prior.claims.rotated_at,
             could_read: prior.claims.could_read.clone(),
             flag: prior.claims.flag,
-            ..self.claims(name, Some(&prior))
+            ..self.claims(name, Some(&prior))?
         };
         self.write_file(name, &opened.value, claims, Some(&prior)).map(Rewrapped::Written)
     }
@@ -333,7 +334,7 @@ impl VaultWriter<'_> {
         self.check_value(name, value)?;
         let claims = Claims {
             rotated_at: self.not_before(prior.map(|p| p.claims.rotated_at)),
-            ..self.claims(name, prior)
+            ..self.claims(name, prior)?
         };
         self.write_sealed(name, value, claims, prior)
     }
@@ -349,25 +350,26 @@ impl VaultWriter<'_> {
             rotated_at: from.rotated_at,
             could_read: from.could_read.clone(),
             flag: from.flag,
-            ..self.claims(name, None)
+            ..self.claims(name, None)?
         };
         self.write_sealed(name, value, claims, None)
     }
 
-    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Claims {
+    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Result<Claims, VaultError> {
         let removed = self.policy.removed().get(name).copied();
         let last = prior.map(|p| p.claims.generation).max(removed);
-        Claims {
+        let generation = last.map_or(Some(Generation::FIRST), Generation::next);
+        Ok(Claims {
             vault: self.policy.vault_id(),
             name: name.clone(),
-            generation: last.map_or(Generation::FIRST, Generation::next),
+            generation: generation.ok_or_else(|| VaultError::LastGeneration(name.clone()))?,
             rotated_at: self.now,
             written_at: self.not_before(prior.map(|p| p.claims.written_at)),
             recipients: Vec::new(),
             could_read: [].into(),
             flag: None,
             previous: prior.map(|p| p.hash),
-        }
+        })
     }
 
     fn not_before(&self, earlier: Option<Timestamp>) -> Timestamp {
@@ -408,7 +410,8 @@ impl VaultWriter<'_> {
         files::make_beneath(self.root.as_fd(), &directory)
             .and_then(|parent| files::replace_file(parent.as_fd(), file_name.as_ref(), &file))
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "written", e))?;
-        let clock_behind = prior.is_some_and(|p| p.claims.written_at > self.now);
+        let clock_behind =
+            prior.is_some_and(|p| p.claims.written_at.max(p.claims.rotated_at) > self.now);
         Ok(Written { name: name.clone(), generation, recipients: names, clock_behind })
     }
 
