@@ -11,12 +11,13 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use vaultfs_core::{
-    Identities, SecretName, Value, Vault, VaultError, read_env_file, read_opened_env_file,
+    Identities, Recipient, SecretName, Value, Vault, VaultError, read_env_file,
+    read_opened_env_file,
 };
 
 use super::DONE_IN_PART;
 use crate::context::Context;
-use crate::output::{confirm, note, warn};
+use crate::output::{PolicyChanged, confirm, note, warn};
 
 /// Move the entries of .env files into the vault.
 ///
@@ -47,6 +48,8 @@ struct Entry {
     name: SecretName,
     value: Value,
     exists: bool,
+    /// Whom it is to be encrypted to, as the plan says.
+    recipients: Vec<Recipient>,
 }
 
 impl Migrate {
@@ -93,7 +96,7 @@ impl Migrate {
                 if entries.iter().any(|entry| entry.name == name) {
                     bail!("{name} is in more than one of the files; migrate them one by one");
                 }
-                entries.push(Entry { name, value, exists: false });
+                entries.push(Entry { name, value, exists: false, recipients: Vec::new() });
             }
         }
         if let Some(missing) = self
@@ -147,10 +150,11 @@ impl Migrate {
 fn plan(vault: &Vault, identities: &Identities, entries: &mut [Entry]) -> Result<()> {
     let writer = vault.write(Timestamp::now())?;
     for entry in entries {
-        let Entry { name, value, exists } = entry;
+        let Entry { name, value, exists, recipients } = entry;
         match writer.check_new_value(name, value) {
             Ok(()) => {
-                let (names, _) = writer.recipients(name)?;
+                let names;
+                (names, *recipients) = writer.recipients(name)?;
                 note(format!(
                     "  add   {name} ({} bytes), readable by {}",
                     value.len(),
@@ -174,14 +178,20 @@ fn plan(vault: &Vault, identities: &Identities, entries: &mut [Entry]) -> Result
 fn write(vault: &Vault, entries: &[Entry]) -> usize {
     let new = entries.iter().filter(|entry| !entry.exists);
     let failed = new.filter(|entry| {
-        let written = vault
-            .write(Timestamp::now())
-            .and_then(|mut writer| writer.add(&entry.name, &entry.value));
-        written
+        write_as_planned(vault, entry)
             .inspect_err(|error| warn(format!("{} was not written: {error}", entry.name)))
             .is_err()
     });
     failed.count()
+}
+
+fn write_as_planned(vault: &Vault, entry: &Entry) -> Result<()> {
+    let mut writer = vault.write(Timestamp::now())?;
+    if writer.recipients(&entry.name)?.1 != entry.recipients {
+        bail!(PolicyChanged);
+    }
+    writer.add(&entry.name, &entry.value)?;
+    Ok(())
 }
 
 /// Opens each secret again, and returns how many don't hold their entry's bytes.
@@ -210,11 +220,36 @@ fn overwrite(file: &mut File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vaultfs_core::{IdentityPlaces, NewIdentity, NoPrompter, Policy, VaultId};
+
     use super::*;
 
     fn entry(name: &str, value: &str) -> Entry {
         let (name, value) = (name.parse().unwrap(), Value::copy_of(value.as_bytes()).unwrap());
-        Entry { name, value, exists: true }
+        Entry { name, value, exists: false, recipients: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_encrypted_is_what_the_plan_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let recipient = || NewIdentity::generate(Timestamp::now()).unwrap().recipient().clone();
+        let (alice, mallory) = (recipient(), recipient());
+        let policy =
+            |owners: &[(String, Recipient)]| Policy::template(VaultId::random(), owners, &[]);
+        let planned = policy(&[("alice".to_owned(), alice.clone())]);
+        let vault = Vault::create(directory.path(), &planned).unwrap();
+        let places = IdentityPlaces::default();
+        let identities = Identities::find(&places, Arc::new(NoPrompter)).unwrap();
+        let mut entries = [entry("A", "1")];
+        plan(&vault, &identities, &mut entries).unwrap();
+        let changed = policy(&[("alice".to_owned(), alice), ("mallory".to_owned(), mallory)]);
+        fs::write(directory.path().join("vaultfs.yaml"), changed).unwrap();
+        assert_eq!(write(&vault, &entries), 1);
+        assert!(vault.snapshot().unwrap().files.is_empty());
+        fs::write(directory.path().join("vaultfs.yaml"), planned).unwrap();
+        assert_eq!(write(&vault, &entries), 0);
     }
 
     #[test]
