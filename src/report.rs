@@ -138,6 +138,10 @@ fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::LockedOut(_) => {
             "add yourself to the rule's recipients, or pass --allow-lock-out".to_owned()
         }
+        VaultError::LastGeneration(_) => format!(
+            "nobody counted that far: bring back a version of the file, and of `removed:` in \
+             {POLICY_FILE}, that you trust"
+        ),
         VaultError::PolicyEdit { .. } => "`vaultfs recipients list` shows who there is".to_owned(),
         VaultError::File { source, .. } if source.is_read_only() => {
             "the disk is read-only; nothing was changed".to_owned()

@@ -110,6 +110,10 @@ pub enum VaultError {
         /// What is wrong with it.
         source: Violation,
     },
+    /// No generation follows the last one. Nobody counts that far, so a file, or an entry of
+    /// `removed`, is forged.
+    #[error("no generation of {0} can follow the last one, which is the largest there is")]
+    LastGeneration(SecretName),
     /// The value is empty.
     #[error("the value of {0} is empty")]
     EmptyValue(SecretName),
