@@ -117,6 +117,9 @@ fn vault_hint(error: &VaultError) -> Option<String> {
             inner.display(),
             outer.display()
         ),
+        VaultError::SomebodyElses { root, .. } => {
+            format!("if it is the one you mean: --vault {}", root.display())
+        }
         VaultError::AlreadyAVault(_) => "`vaultfs add NAME` adds a secret to it".to_owned(),
         VaultError::Missing { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
         VaultError::Missing { nearest: None, .. } => "`vaultfs list` shows what there is".to_owned(),

@@ -98,6 +98,18 @@ fn what_a_dead_writer_left_is_cleared_and_never_counts() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_a_temporary_file_blocks_nobody() {
+    let fixture = fixture();
+    let Fixture { vault, directory, .. } = &fixture;
+    let root = directory.path().join("vault");
+    fs::create_dir(root.join(".vaultfs-tmp-vaultfs.yaml")).unwrap();
+    fs::create_dir(root.join("secrets/.vaultfs-tmp-a.age")).unwrap();
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    vault.write(now()).unwrap().remove(&name("a")).unwrap();
+    assert_eq!(vault.policy().unwrap().removed().len(), 1);
+}
+
+#[test]
 fn only_one_writer_at_a_time() {
     let fixture = fixture();
     let Fixture { vault, .. } = &fixture;
@@ -117,8 +129,11 @@ fn a_vault_is_found_upward_and_an_ambiguous_one_refused() {
     let fixture = fixture();
     let Fixture { vault, directory, .. } = &fixture;
     let deep = vault.root().join("secrets/prod");
-    assert_eq!(Vault::find(&deep).unwrap().root(), vault.root());
-    assert!(matches!(Vault::find(directory.path()), Err(VaultError::NotFound(_))));
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(Vault::find(&deep, &[own]).unwrap().root(), vault.root());
+    let another = Vault::find(&deep, &[own + 1]);
+    assert!(matches!(another, Err(VaultError::SomebodyElses { uid, .. }) if uid == own));
+    assert!(matches!(Vault::find(directory.path(), &[own]), Err(VaultError::NotFound(_))));
     let inner = vault.root().join("inner");
     assert!(matches!(Vault::create(&inner, "x"), Err(VaultError::Nested { .. })));
     assert!(!inner.exists());
