@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Rename(commands::rename::Rename),
     Copy(commands::copy::Copy),
     Adopt(commands::adopt::Adopt),
+    Restore(commands::restore::Restore),
+    Flag(commands::flag::Flag),
     Status(commands::status::Status),
     Recipients(commands::recipients::Recipients),
     Rewrap(commands::rewrap::Rewrap),

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use vaultfs_core::{SECRETS_DIRECTORY, SecretName, Vault};
 
+use crate::context::trusted_owners;
+
 /// Completes names of secrets of the vault at hand.
 pub(crate) fn secrets() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let Some(vault) = vault() else { return Vec::new() };
         let mut names = Vec::new();
         collect(&vault.root().join(SECRETS_DIRECTORY), "", &mut names);
+        names.sort();
         names.iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
     })
 }
@@ -39,7 +42,7 @@ fn vault() -> Option<Vault> {
     });
     match named {
         Some(directory) => Vault::at(directory).ok(),
-        None => Vault::find(&env::current_dir().ok()?).ok(),
+        None => Vault::find(&env::current_dir().ok()?, &trusted_owners()).ok(),
     }
 }
 

@@ -117,6 +117,9 @@ fn vault_hint(error: &VaultError) -> Option<String> {
             inner.display(),
             outer.display()
         ),
+        VaultError::SomebodyElses { root, .. } => {
+            format!("if it is the one you mean: --vault {}", root.display())
+        }
         VaultError::AlreadyAVault(_) => "`vaultfs add NAME` adds a secret to it".to_owned(),
         VaultError::Missing { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
         VaultError::Missing { nearest: None, .. } => "`vaultfs list` shows what there is".to_owned(),
@@ -138,6 +141,10 @@ fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::LockedOut(_) => {
             "add yourself to the rule's recipients, or pass --allow-lock-out".to_owned()
         }
+        VaultError::LastGeneration(_) => format!(
+            "nobody counted that far: bring back a version of the file, and of `removed:` in \
+             {POLICY_FILE}, that you trust"
+        ),
         VaultError::PolicyEdit { .. } => "`vaultfs recipients list` shows who there is".to_owned(),
         VaultError::File { source, .. } if source.is_read_only() => {
             "the disk is read-only; nothing was changed".to_owned()

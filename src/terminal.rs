@@ -34,7 +34,8 @@ impl Prompter for TerminalPrompter {
 }
 
 fn open_terminal() -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open("/dev/tty")
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    opened.map_err(|e| io::Error::new(e.kind(), format!("there is no terminal to ask at: {e}")))
 }
 
 fn ask_line(prompt: &str) -> io::Result<String> {

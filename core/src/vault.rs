@@ -7,6 +7,7 @@ mod writer;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, Mode, OFlags};
@@ -37,6 +38,15 @@ pub enum VaultError {
     /// The directory that was named holds no `vaultfs.yaml`.
     #[error("{0:?} is not a vault: it holds no {POLICY_FILE}")]
     NotAVault(PathBuf),
+    /// The nearest vault upward belongs to somebody else, who would decide who reads what is put
+    /// into it.
+    #[error("the vault {root:?}, found from here upward, belongs to uid {uid}")]
+    SomebodyElses {
+        /// The vault.
+        root: PathBuf,
+        /// Whose its policy's file is.
+        uid: u32,
+    },
     /// A vault lies inside another, and it isn't clear which is meant.
     #[error("the vault {inner:?} lies inside the vault {outer:?}")]
     Nested {
@@ -110,6 +120,10 @@ pub enum VaultError {
         /// What is wrong with it.
         source: Violation,
     },
+    /// No generation follows the last one. Nobody counts that far, so a file, or an entry of
+    /// `removed`, is forged.
+    #[error("no generation of {0} can follow the last one, which is the largest there is")]
+    LastGeneration(SecretName),
     /// The value is empty.
     #[error("the value of {0} is empty")]
     EmptyValue(SecretName),
@@ -152,18 +166,23 @@ pub enum VaultError {
 }
 
 impl Vault {
-    /// The vault that `start` lies in: the nearest directory upward with a `vaultfs.yaml`.
+    /// The vault that `start` lies in: the nearest directory upward with a `vaultfs.yaml`, which
+    /// must belong to one of the `owners`. Anyone can put one into a directory like `/tmp`.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`], and [`VaultError::Nested`] where a second one lies further up.
-    pub fn find(start: &Path) -> Result<Self, VaultError> {
+    /// [`VaultError::NotFound`], [`VaultError::SomebodyElses`], and [`VaultError::Nested`] where a
+    /// second one lies further up.
+    pub fn find(start: &Path, owners: &[u32]) -> Result<Self, VaultError> {
         let mut found = start.ancestors().filter(|dir| dir.join(POLICY_FILE).is_file());
         let root = found.next().ok_or_else(|| VaultError::NotFound(start.to_owned()))?;
-        match found.next() {
-            Some(outer) => {
-                Err(VaultError::Nested { inner: root.to_owned(), outer: outer.to_owned() })
-            }
-            None => Ok(Self { root: root.to_owned() }),
+        if let Some(outer) = found.next() {
+            return Err(VaultError::Nested { inner: root.to_owned(), outer: outer.to_owned() });
+        }
+        let root = root.to_owned();
+        match std::fs::metadata(root.join(POLICY_FILE)).map(|metadata| metadata.uid()) {
+            Ok(uid) if owners.contains(&uid) => Ok(Self { root }),
+            Ok(uid) => Err(VaultError::SomebodyElses { root, uid }),
+            Err(_) => Err(VaultError::NotFound(start.to_owned())),
         }
     }
 

@@ -12,7 +12,8 @@ use crate::input::ValueInput;
 /// Add a secret.
 ///
 /// The value is asked for at a terminal, and read from standard input otherwise, exactly as it is:
-/// printf %s "$value" | vaultfs add prod/DATABASE_URL
+///
+///   printf %s "$value" | vaultfs add prod/DATABASE_URL
 #[derive(Args)]
 pub(crate) struct Add {
     /// The new name, such as prod/DATABASE_URL

@@ -8,14 +8,14 @@ use vaultfs_core::{Pattern, Snapshot, StoredFile};
 
 use crate::complete;
 use crate::context::Context;
-use crate::output::{json, line, table, visible, warn};
+use crate::output::{json, line, note, table, visible, warn};
 
 /// List the secrets.
 ///
 /// Opens nothing and needs no identity; ages and generations are what the files claim.
 #[derive(Args)]
 pub(crate) struct List {
-    /// Only names that match, such as 'prod/**'
+    /// Only names that match, such as 'prod/**'; 'prod' alone is one name
     #[arg(add = complete::secrets())]
     pattern: Option<Pattern>,
     /// Names alone, one a line
@@ -78,7 +78,13 @@ impl List {
                 row.error.unwrap_or_default(),
             ]
         });
-        table(["NAME", "AGE", "GENERATION", "BYTES", ""], &cells.collect::<Vec<_>>());
+        let cells: Vec<_> = cells.collect();
+        table(["NAME", "AGE", "GENERATION", "BYTES", ""], &cells);
+        if let (Some(pattern), true) = (&self.pattern, cells.is_empty()) {
+            note(format!(
+                "no secret matches {pattern}; '**' matches all, 'prod/**' all below prod/"
+            ));
+        }
         warn_of_strays(&snapshot);
         Ok(())
     }

@@ -12,7 +12,9 @@ use crate::output::note;
 
 /// Print the manual page, or write all of them into a directory.
 ///
-/// To read it now: vaultfs man | man -l -
+/// To read it now:
+///
+///   vaultfs man | man -l -
 #[derive(Args)]
 pub(crate) struct Man {
     /// Write vaultfs.1 and a page for each command into DIR

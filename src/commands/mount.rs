@@ -34,9 +34,9 @@ pub(crate) use hints::hint;
 
 /// Serve the secrets as read-only files, until a signal.
 ///
-/// Runs in the foreground, as systemd wants it. Every secret becomes a file below MOUNTPOINT that
-/// the reader, and nobody else, may open: not even root. Values stay in memory. A rotated secret is
-/// there within a quarter of a second; what is open stays as it was.
+/// Runs in the foreground until SIGTERM or Ctrl-C, as systemd wants it. Every secret becomes a file
+/// below MOUNTPOINT that the reader, and nobody else, may open: not even root. Values stay in
+/// memory. A rotated secret is there within a quarter of a second; what is open stays as it was.
 #[derive(Args)]
 pub(crate) struct Mount {
     /// An empty directory

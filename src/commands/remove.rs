@@ -1,5 +1,6 @@
 //! `vaultfs remove`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -30,22 +31,24 @@ pub(crate) struct Remove {
 impl Remove {
     pub(crate) fn run(&self, context: &Context) -> Result<ExitCode> {
         let vault = context.vault()?;
+        // A name that is given twice, as by two patterns of a shell, counts once.
+        let names: Vec<_> = self.names.iter().collect::<BTreeSet<_>>().into_iter().collect();
         {
             let writer = vault.write(Timestamp::now())?;
-            self.names.iter().try_for_each(|name| writer.check_present(name))?;
+            names.iter().try_for_each(|name| writer.check_present(name))?;
         }
-        for name in &self.names {
+        for name in &names {
             note(format!("will remove {name}"));
         }
         confirm(self.yes.into(), "Remove?")?;
         let mut writer = vault.write(Timestamp::now())?;
-        for (done, name) in self.names.iter().enumerate() {
+        for (done, name) in names.iter().enumerate() {
             match writer.remove(name) {
                 Ok(()) => note(format!("removed {name}")),
                 Err(error) if done == 0 => return Err(error.into()),
                 Err(error) => {
                     report::error(&error.into());
-                    let left: Vec<_> = self.names[done..].iter().map(ToString::to_string).collect();
+                    let left: Vec<_> = names[done..].iter().map(ToString::to_string).collect();
                     warn(format!("not removed: {}", left.join(", ")));
                     return Ok(ExitCode::from(DONE_IN_PART));
                 }

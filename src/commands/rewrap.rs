@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use vaultfs_core::{
 use super::DONE_IN_PART;
 use crate::complete;
 use crate::context::Context;
-use crate::output::{confirm, json, note, warn};
+use crate::output::{PolicyChanged, confirm, json, note, warn};
 use crate::report;
 
 /// Bring files in line with the policy.
@@ -68,7 +68,8 @@ impl Rewrap {
     pub(crate) fn run(&self, context: &Context) -> Result<ExitCode> {
         let vault = context.vault()?;
         let now = Timestamp::now();
-        let plan = self.plan(status(&vault.policy()?, &vault.snapshot()?, now));
+        let policy = vault.policy()?;
+        let plan = self.plan(status(&policy, &vault.snapshot()?, now));
         self.show(&plan)?;
         if plan.is_empty() || self.dry_run {
             return Ok(ExitCode::SUCCESS);
@@ -76,6 +77,9 @@ impl Rewrap {
         let identities = context.identities()?;
         confirm(self.yes.into(), &format!("Encrypt {} secrets anew?", plan.len()))?;
         let writer = vault.write(now)?;
+        if *writer.policy() != policy {
+            bail!(PolicyChanged);
+        }
         let done = self.work(&writer, &identities, &plan)?;
         let left = plan.len() - done;
         note(format!("{done} secrets encrypted anew"));

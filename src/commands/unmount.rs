@@ -9,8 +9,8 @@ use crate::output::note;
 
 /// Unmount what `vaultfs mount` serves.
 ///
-/// Also clears away a mount whose daemon died. Whoever serves it ends. Files that are open stay
-/// readable until they are closed.
+/// Also clears away a mount whose daemon died. Whoever serves it ends, with exit code 1; files that
+/// are still open can't be read any more.
 #[derive(Args)]
 pub(crate) struct Unmount {
     /// The mount point

@@ -270,3 +270,21 @@ fn a_full_or_read_only_disk_loses_nothing() {
     run("umount", &[disk_name]);
     outcome.unwrap();
 }
+
+#[test]
+fn a_vault_that_somebody_else_put_above_is_not_taken() {
+    let sandbox = Sandbox::new();
+    if !rustix::process::geteuid().is_root() {
+        return not_run("a_vault_that_somebody_else_put_above", "needs root, for chown");
+    }
+    let policy = sandbox.path("vault/vaultfs.yaml");
+    std::os::unix::fs::chown(&policy, Some(65_534), None).unwrap();
+    let refused = ["found from here upward, belongs to uid 65534", "--vault"];
+    sandbox.feed(b"1", &["add", "A"]).expect_error(&refused);
+    let named = format!("--vault={}", sandbox.path("vault").display());
+    sandbox.feed(b"1", &["add", "A", &named]).expect_ok();
+    // With sudo, one's own vault is one's own.
+    let mut command = sandbox.command(&["list", "--names"]);
+    let ran = Ran::of(command.env("SUDO_UID", "65534").output().unwrap()).expect_ok();
+    assert_eq!(ran.stdout, "A\n");
+}

@@ -10,6 +10,7 @@ mod demo;
 mod env_file;
 mod hung;
 mod leaks;
+mod lifecycle;
 mod mount;
 mod prompts;
 mod recipients;

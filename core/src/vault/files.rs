@@ -169,9 +169,7 @@ pub(crate) fn replace_file(
     name: &OsStr,
     bytes: &[u8],
 ) -> Result<(), FileError> {
-    let mut temporary = OsString::from(TEMPORARY_PREFIX);
-    temporary.push(name);
-    let file = create_temporary(directory, &temporary)?;
+    let (temporary, file) = create_temporary(directory, name)?;
     let written = (|| {
         (&file).write_all(bytes).map_err(FileError::Io)?;
         file.sync_all().map_err(FileError::Io)?;
@@ -189,14 +187,28 @@ pub(crate) fn replace_file(
 }
 
 /// The vault's lock is held, so nobody else writes this name, and what stands there was left by a
-/// writer that died.
-fn create_temporary(directory: BorrowedFd<'_>, temporary: &OsStr) -> Result<File, FileError> {
-    match fs::unlinkat(directory, temporary, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
+/// writer that died. Only what can't be removed, such as a directory that somebody put there, has
+/// us take another name.
+fn create_temporary(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+) -> Result<(OsString, File), FileError> {
+    let mut temporary = temporary_name(name);
+    if !matches!(
+        fs::unlinkat(directory, &temporary, AtFlags::empty()),
+        Ok(()) | Err(rustix::io::Errno::NOENT)
+    ) {
+        temporary = temporary_name(uuid::Uuid::new_v4().simple().to_string().as_ref());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(fs::openat(directory, temporary, flags, FILE_MODE)?))
+    let fd = fs::openat(directory, &temporary, flags, FILE_MODE)?;
+    Ok((temporary, File::from(fd)))
+}
+
+fn temporary_name(rest: &OsStr) -> OsString {
+    let mut name = OsString::from(TEMPORARY_PREFIX);
+    name.push(rest);
+    name
 }
 
 /// Removes the file `name` of `directory`, durably.

@@ -98,6 +98,18 @@ fn what_a_dead_writer_left_is_cleared_and_never_counts() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_a_temporary_file_blocks_nobody() {
+    let fixture = fixture();
+    let Fixture { vault, directory, .. } = &fixture;
+    let root = directory.path().join("vault");
+    fs::create_dir(root.join(".vaultfs-tmp-vaultfs.yaml")).unwrap();
+    fs::create_dir(root.join("secrets/.vaultfs-tmp-a.age")).unwrap();
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    vault.write(now()).unwrap().remove(&name("a")).unwrap();
+    assert_eq!(vault.policy().unwrap().removed().len(), 1);
+}
+
+#[test]
 fn only_one_writer_at_a_time() {
     let fixture = fixture();
     let Fixture { vault, .. } = &fixture;
@@ -117,11 +129,62 @@ fn a_vault_is_found_upward_and_an_ambiguous_one_refused() {
     let fixture = fixture();
     let Fixture { vault, directory, .. } = &fixture;
     let deep = vault.root().join("secrets/prod");
-    assert_eq!(Vault::find(&deep).unwrap().root(), vault.root());
-    assert!(matches!(Vault::find(directory.path()), Err(VaultError::NotFound(_))));
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(Vault::find(&deep, &[own]).unwrap().root(), vault.root());
+    let another = Vault::find(&deep, &[own + 1]);
+    assert!(matches!(another, Err(VaultError::SomebodyElses { uid, .. }) if uid == own));
+    assert!(matches!(Vault::find(directory.path(), &[own]), Err(VaultError::NotFound(_))));
     let inner = vault.root().join("inner");
     assert!(matches!(Vault::create(&inner, "x"), Err(VaultError::Nested { .. })));
     assert!(!inner.exists());
     let text = "x";
     assert!(matches!(Vault::create(vault.root(), text), Err(VaultError::AlreadyAVault(_))));
+}
+
+#[test]
+fn a_rename_to_its_own_name_removes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("a"), identities);
+    assert!(matches!(renamed, Err(VaultError::Exists(_))));
+    assert_eq!(vault.read(&name("a"), identities).unwrap().value.expose_bytes(), b"1");
+}
+
+#[test]
+fn a_rename_that_the_policy_cant_follow_changes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    let path = vault.root().join(POLICY_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    let settings = "secrets:\n  a: {description: old}\n  b: {description: new}\n";
+    fs::write(&path, format!("{text}{settings}")).unwrap();
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("b"), identities);
+    assert!(matches!(renamed, Err(VaultError::PolicyEdit { .. })), "{renamed:?}");
+    assert_eq!(vault.snapshot().unwrap().files.len(), 1, "nothing is half-done");
+}
+
+#[test]
+fn claims_that_nobody_verified_dont_steer_a_rotation_unseen() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    let a = name("a");
+    let path = vault.root().join("secrets/a.age");
+    let forge = |change: &dyn Fn(crate::Claims) -> crate::Claims| {
+        let claims = Header::read(&fs::read(&path).unwrap()).unwrap().claims;
+        let recipients = identities.recipients().into_iter().cloned().collect::<Vec<_>>();
+        fs::write(&path, crate::seal(&value(b"1"), change(claims), &recipients).unwrap()).unwrap();
+    };
+    vault.write(now()).unwrap().add(&a, &value(b"1")).unwrap();
+    let later: Timestamp = "9999-01-01T00:00:00Z".parse().unwrap();
+    forge(&|claims| crate::Claims { rotated_at: later, ..claims });
+    assert!(vault.write(now()).unwrap().rotate(&a, &value(b"2")).unwrap().clock_behind);
+    let last = crate::Generation::try_from(u64::MAX).unwrap();
+    forge(&|claims| crate::Claims { generation: last, ..claims });
+    let rotated = vault.write(now()).unwrap().rotate(&a, &value(b"3"));
+    assert!(matches!(rotated, Err(VaultError::LastGeneration(_))), "{rotated:?}");
+    vault.write(now()).unwrap().remove(&a).unwrap();
+    let added = vault.write(now()).unwrap().add(&a, &value(b"3"));
+    assert!(matches!(added, Err(VaultError::LastGeneration(_))), "{added:?}");
 }

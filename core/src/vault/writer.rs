@@ -14,7 +14,7 @@ use rustix::fs::{self, AtFlags, FlockOperation};
 use super::{Vault, VaultError, bound_header, files, open_failed, path_of};
 use crate::stanza::whole_seconds;
 use crate::{
-    Claims, FileHash, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
+    Claims, FileHash, Flag, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
     Recipient, SecretName, Value, open, open_unbound, seal,
 };
 
@@ -45,8 +45,9 @@ pub struct Written {
     pub generation: Generation,
     /// Whom it is encrypted to, by their names in the policy.
     pub recipients: Vec<String>,
-    /// The file before was written later than the clock says it is now: the clock went backwards,
-    /// here or there. The file keeps the later time, so that ages never become negative.
+    /// The file before was written or rotated later than the clock says it is now: the clock went
+    /// backwards, here or there, or the file is forged. The file keeps the later time, so that ages
+    /// never become negative.
     pub clock_behind: bool,
 }
 
@@ -156,7 +157,7 @@ impl VaultWriter<'_> {
     /// Writes a new value of `name`. Needs no identity: the value before isn't opened.
     ///
     /// # Errors
-    /// [`VaultError::Missing`], and as [`VaultWriter::add`].
+    /// [`VaultError::Missing`], [`VaultError::LastGeneration`], and as [`VaultWriter::add`].
     pub fn rotate(&mut self, name: &SecretName, value: &Value) -> Result<Written, VaultError> {
         let file = self.vault.read_file(name)?;
         let header = bound_header(&file, self.policy.vault_id(), name)
@@ -184,18 +185,27 @@ impl VaultWriter<'_> {
     /// Moves a secret to a new name, as `copy` and `remove` do.
     ///
     /// # Errors
-    /// As [`VaultWriter::copy`].
+    /// As [`VaultWriter::copy`]; [`VaultError::Exists`] also where both names are one.
     pub fn rename(
         &mut self,
         from: &SecretName,
         to: &SecretName,
         identities: &Identities,
     ) -> Result<Written, VaultError> {
+        // What looked like an interrupted rename would lose the only file.
+        if from == to {
+            return Err(VaultError::Exists(to.clone()));
+        }
+        let settings = PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() };
+        // Seen to be possible before anything is written. That it is removed is written last, and
+        // with another number.
+        let removal = PolicyEdit::SetRemoved { name: from.clone(), generation: Generation::FIRST };
+        self.edited_policy(&[settings.clone(), removal])?;
         let written = match self.copy(from, to, identities) {
             Err(VaultError::Exists(_)) => self.interrupted_rename(from, to, identities)?,
             other => other?,
         };
-        self.edit_policy(&[PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() }])?;
+        self.edit_policy(&[settings])?;
         self.remove(from)?;
         Ok(written)
     }
@@ -251,12 +261,10 @@ impl VaultWriter<'_> {
         identities: &Identities,
         lock_out: LockOut,
     ) -> Result<Rewrapped, VaultError> {
-        let file = self.vault.read_file(name)?;
-        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
-            .map_err(|source| open_failed(name, source, &self.policy))?;
+        let (prior, value) = self.open_prior(name, identities)?;
         let (_, recipients) = self.recipients(name)?;
         let wanted: BTreeSet<_> = recipients.iter().map(Recipient::fingerprint).collect();
-        if opened.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
+        if prior.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
             return Ok(Rewrapped::Unchanged);
         }
         let ours = identities.recipients();
@@ -264,14 +272,75 @@ impl VaultWriter<'_> {
         if known_out && lock_out == LockOut::Refuse {
             return Err(VaultError::LockedOut(name.clone()));
         }
-        let prior = Prior { claims: opened.claims, hash: FileHash::of(&file) };
-        let claims = Claims {
-            rotated_at: prior.claims.rotated_at,
-            could_read: prior.claims.could_read.clone(),
-            flag: prior.claims.flag,
-            ..self.claims(name, Some(&prior))
+        let claims = self.kept(name, &prior, &prior.claims)?;
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Marks a value as one that must be rotated, until it is.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::NoIdentity`], [`VaultError::Open`].
+    pub fn flag(
+        &self,
+        name: &SecretName,
+        flag: Flag,
+        identities: &Identities,
+    ) -> Result<Rewrapped, VaultError> {
+        let (prior, value) = self.open_prior(name, identities)?;
+        if prior.claims.flag == Some(flag) {
+            return Ok(Rewrapped::Unchanged);
+        }
+        let claims = Claims { flag: Some(flag), ..self.kept(name, &prior, &prior.claims)? };
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Brings back the value of an earlier file of `name`, as a new generation. The value is as old
+    /// as it was, and so are those who could read it.
+    ///
+    /// # Errors
+    /// [`VaultError::NoIdentity`] and [`VaultError::Open`], of either file; what the policy refuses
+    /// today.
+    pub fn restore(
+        &mut self,
+        name: &SecretName,
+        earlier: &[u8],
+        identities: &Identities,
+    ) -> Result<Written, VaultError> {
+        let opened = open(earlier, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        self.check_value(name, &opened.value)?;
+        let prior = match self.open_prior(name, identities) {
+            Ok((prior, _)) => Some(prior),
+            Err(VaultError::Missing { .. }) => None,
+            Err(error) => return Err(error),
         };
-        self.write_file(name, &opened.value, claims, Some(&prior)).map(Rewrapped::Written)
+        let Some(prior) = prior else {
+            self.check_new(name)?;
+            return self.reseal(name, &opened.value, &opened.claims);
+        };
+        let claims = self.kept(name, &prior, &opened.claims)?;
+        self.write_sealed(name, &opened.value, claims, Some(&prior))
+    }
+
+    fn open_prior(
+        &self,
+        name: &SecretName,
+        identities: &Identities,
+    ) -> Result<(Prior, Value), VaultError> {
+        let file = self.vault.read_file(name)?;
+        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        Ok((Prior { claims: opened.claims, hash: FileHash::of(&file) }, opened.value))
+    }
+
+    /// The claims of a new file whose value is the one that `of` is about.
+    fn kept(&self, name: &SecretName, prior: &Prior, of: &Claims) -> Result<Claims, VaultError> {
+        Ok(Claims {
+            rotated_at: of.rotated_at,
+            could_read: of.could_read.clone(),
+            flag: of.flag,
+            ..self.claims(name, Some(prior))?
+        })
     }
 
     /// Makes all of these edits of the policy, or none.
@@ -279,16 +348,20 @@ impl VaultWriter<'_> {
     /// # Errors
     /// [`VaultError::PolicyEdit`].
     pub fn edit_policy(&mut self, edits: &[PolicyEdit]) -> Result<(), VaultError> {
-        let path = || self.vault.root.join(POLICY_FILE);
-        let text = edits
-            .iter()
-            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
-            .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
+        let text = self.edited_policy(edits)?;
         self.policy = self.vault.parse_policy(&text)?;
         files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
             .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
         self.policy_text = text;
         Ok(())
+    }
+
+    fn edited_policy(&self, edits: &[PolicyEdit]) -> Result<String, VaultError> {
+        let path = || self.vault.root.join(POLICY_FILE);
+        edits
+            .iter()
+            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
+            .map_err(|source| VaultError::PolicyEdit { path: path(), source })
     }
 
     /// Binds an age file that stands at `name`'s place and was made by another tool.
@@ -320,7 +393,7 @@ impl VaultWriter<'_> {
         self.check_value(name, value)?;
         let claims = Claims {
             rotated_at: self.not_before(prior.map(|p| p.claims.rotated_at)),
-            ..self.claims(name, prior)
+            ..self.claims(name, prior)?
         };
         self.write_sealed(name, value, claims, prior)
     }
@@ -336,25 +409,26 @@ impl VaultWriter<'_> {
             rotated_at: from.rotated_at,
             could_read: from.could_read.clone(),
             flag: from.flag,
-            ..self.claims(name, None)
+            ..self.claims(name, None)?
         };
         self.write_sealed(name, value, claims, None)
     }
 
-    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Claims {
+    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Result<Claims, VaultError> {
         let removed = self.policy.removed().get(name).copied();
         let last = prior.map(|p| p.claims.generation).max(removed);
-        Claims {
+        let generation = last.map_or(Some(Generation::FIRST), Generation::next);
+        Ok(Claims {
             vault: self.policy.vault_id(),
             name: name.clone(),
-            generation: last.map_or(Generation::FIRST, Generation::next),
+            generation: generation.ok_or_else(|| VaultError::LastGeneration(name.clone()))?,
             rotated_at: self.now,
             written_at: self.not_before(prior.map(|p| p.claims.written_at)),
             recipients: Vec::new(),
             could_read: [].into(),
             flag: None,
             previous: prior.map(|p| p.hash),
-        }
+        })
     }
 
     fn not_before(&self, earlier: Option<Timestamp>) -> Timestamp {
@@ -368,9 +442,13 @@ impl VaultWriter<'_> {
         claims: Claims,
         prior: Option<&Prior>,
     ) -> Result<Written, VaultError> {
+        let returns = self.policy.removed().contains_key(name);
+        let edits = returns.then(|| PolicyEdit::ClearRemoved { name: name.clone() });
+        // Seen to be possible before the file is written.
+        self.edited_policy(edits.as_slice())?;
         let written = self.write_file(name, value, claims, prior)?;
-        if self.policy.removed().contains_key(name) {
-            self.edit_policy(&[PolicyEdit::ClearRemoved { name: name.clone() }])?;
+        if returns {
+            self.edit_policy(edits.as_slice())?;
         }
         Ok(written)
     }
@@ -391,7 +469,8 @@ impl VaultWriter<'_> {
         files::make_beneath(self.root.as_fd(), &directory)
             .and_then(|parent| files::replace_file(parent.as_fd(), file_name.as_ref(), &file))
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "written", e))?;
-        let clock_behind = prior.is_some_and(|p| p.claims.written_at > self.now);
+        let clock_behind =
+            prior.is_some_and(|p| p.claims.written_at.max(p.claims.rotated_at) > self.now);
         Ok(Written { name: name.clone(), generation, recipients: names, clock_behind })
     }
 
