@@ -12,4 +12,5 @@ mod secrets;
 mod static_binary;
 mod stop;
 mod support;
+mod systemd;
 mod users;
