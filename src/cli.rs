@@ -51,7 +51,11 @@ pub(crate) enum Command {
     Rename(commands::rename::Rename),
     Copy(commands::copy::Copy),
     Adopt(commands::adopt::Adopt),
+    Restore(commands::restore::Restore),
+    Flag(commands::flag::Flag),
     Status(commands::status::Status),
+    Recipients(commands::recipients::Recipients),
+    Rewrap(commands::rewrap::Rewrap),
     Migrate(commands::migrate::Migrate),
     #[cfg(target_os = "linux")]
     Mount(commands::mount::Mount),

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod copy;
 #[cfg(target_os = "linux")]
 pub(crate) mod demo;
+pub(crate) mod flag;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod list;
@@ -13,8 +14,11 @@ pub(crate) mod man;
 pub(crate) mod migrate;
 #[cfg(target_os = "linux")]
 pub(crate) mod mount;
+pub(crate) mod recipients;
 pub(crate) mod remove;
 pub(crate) mod rename;
+pub(crate) mod restore;
+pub(crate) mod rewrap;
 pub(crate) mod rotate;
 pub(crate) mod show;
 pub(crate) mod status;
@@ -51,6 +55,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Copy(copy) => copy.run(&context),
         Command::Adopt(adopt) => adopt.run(&context),
         Command::Status(status) => return status.run(&context),
+        Command::Restore(restore) => restore.run(&context),
+        Command::Flag(flag) => return flag.run(&context),
+        Command::Recipients(recipients) => recipients.run(&context),
+        Command::Rewrap(rewrap) => return rewrap.run(&context),
         Command::Migrate(migrate) => return migrate.run(&context),
         #[cfg(target_os = "linux")]
         Command::Mount(mount) => mount.run(context),

@@ -1,4 +1,5 @@
-//! Completions of names of secrets. Needs no identity: names are file names.
+//! Completions of names: of secrets, which are file names, and of recipients, which the policy
+//! lists. No identity is needed.
 
 use std::env;
 use std::path::PathBuf;
@@ -14,6 +15,15 @@ pub(crate) fn secrets() -> ArgValueCandidates {
         collect(&vault.root().join(SECRETS_DIRECTORY), "", &mut names);
         names.sort();
         names.iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
+    })
+}
+
+/// Completes names of recipients of the vault at hand.
+pub(crate) fn recipients() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(policy) = vault().and_then(|vault| vault.policy().ok()) else { return Vec::new() };
+        let names = policy.recipients().iter().map(|recipient| recipient.name.as_str());
+        names.map(|name| CompletionCandidate::new(name.to_owned())).collect()
     })
 }
 

@@ -1,6 +1,7 @@
 //! Where values come from: standard input, a file, a generator, or a prompt without echo. Never
 //! from an argument or the environment, which other processes can read.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, ValueHint};
 use vaultfs_core::{Policy, Recipe, RecipeError, SecretName, Value, ValueBuffer};
 
 use crate::output::{note, warn};
+use crate::report::UsageError;
 use crate::terminal::ask_hidden;
 
 /// Where the value comes from. Without an option: a prompt at a terminal, else standard input.
@@ -24,6 +26,9 @@ pub(crate) struct ValueInput {
     #[arg(long, value_name = "RECIPE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "policy")]
     generate: Option<Generate>,
+    /// What a newcomer may take for the place of the value
+    #[arg(hide = true)]
+    argument: Option<OsString>,
     /// Drop one newline from the end of what is read
     #[arg(long, conflicts_with = "generate")]
     trim_newline: bool,
@@ -45,6 +50,17 @@ impl FromStr for Generate {
 }
 
 impl ValueInput {
+    /// Refuses a value among the arguments, without repeating it.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.argument.is_some() {
+            bail!(UsageError(
+                "a value is never an argument, which other users and the shell's history would see: \
+                 pipe it in, name a file with --file, or leave it out to be asked"
+            ));
+        }
+        Ok(())
+    }
+
     /// Gets the value for `name`.
     pub(crate) fn value(&self, name: &SecretName, policy: &Policy) -> Result<Value> {
         if let Some(generate) = &self.generate {

@@ -77,6 +77,11 @@ pub(crate) fn confirm(consent: Consent, question: &str) -> Result<()> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { bail!(NotConfirmed::Declined) }
 }
 
+/// The plan that was agreed to isn't what would be done any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy was changed since the plan was shown; nothing was changed")]
+pub(crate) struct PolicyChanged;
+
 /// A plan that wasn't agreed to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotConfirmed {

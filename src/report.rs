@@ -132,9 +132,17 @@ fn vault_hint(error: &VaultError) -> Option<String> {
         ),
         VaultError::NoIdentity { .. } => {
             "name your identity with --identity FILE; where you have none, run `vaultfs keygen` and \
-             send the line it prints to one of those who can open it"
+             send the line it prints to one of those who can open it, for `vaultfs recipients add`"
                 .to_owned()
         }
+        VaultError::LockedOut(_) => {
+            "add yourself to the rule's recipients, or pass --allow-lock-out".to_owned()
+        }
+        VaultError::LastGeneration(_) => format!(
+            "nobody counted that far: bring back a version of the file, and of `removed:` in \
+             {POLICY_FILE}, that you trust"
+        ),
+        VaultError::PolicyEdit { .. } => "`vaultfs recipients list` shows who there is".to_owned(),
         VaultError::File { source, .. } if source.is_read_only() => {
             "the disk is read-only; nothing was changed".to_owned()
         }

@@ -95,11 +95,22 @@ impl EnvFileSource {
 /// # Errors
 /// [`EnvFileError`]; no text holds anything of a value.
 pub fn read_env_file(path: &Path) -> Result<Vec<(SecretName, Value)>, EnvFileError> {
+    let mut file = open_regular(path)
+        .map_err(|source| EnvFileError::Read { path: path.to_owned(), source })?;
+    read_opened_env_file(&mut file, path)
+}
+
+/// Reads the entries of the dotenv file that was opened at `path`, in their order.
+///
+/// # Errors
+/// As [`read_env_file`].
+pub fn read_opened_env_file(
+    file: &mut File,
+    path: &Path,
+) -> Result<Vec<(SecretName, Value)>, EnvFileError> {
     let owned = || path.to_owned();
-    let mut file =
-        open_regular(path).map_err(|source| EnvFileError::Read { path: owned(), source })?;
-    let text = Value::read_from(&mut file)
-        .map_err(|source| EnvFileError::Value { path: owned(), source })?;
+    let text =
+        Value::read_from(file).map_err(|source| EnvFileError::Value { path: owned(), source })?;
     let entries = DotenvEntry::read_all(text.expose_bytes())
         .map_err(|source| EnvFileError::Dotenv { path: owned(), source })?;
 

@@ -18,10 +18,11 @@ impl Generation {
     /// The first file of a name.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// The generation that follows this one. Saturates at the largest, which no counter reaches.
+    /// The generation that follows this one. None after the largest, which no counter reaches, but
+    /// which a forged file can claim.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
     }
 
     /// The number itself.
@@ -62,7 +63,8 @@ mod tests {
 
     #[test]
     fn only_plain_positive_numbers_are_generations() {
-        assert_eq!("7".parse::<Generation>().unwrap().next().number(), 8);
+        assert_eq!("7".parse::<Generation>().unwrap().next(), "8".parse().ok());
+        assert_eq!(Generation::try_from(u64::MAX).unwrap().next(), None);
         for text in ["0", "-1", "+1", "01", "", "1.0", "18446744073709551616"] {
             assert!(text.parse::<Generation>().is_err(), "{text}");
         }

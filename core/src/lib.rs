@@ -33,7 +33,7 @@ pub use constraint::{
     Constraints, PemConstraint, PemProblem, ValuePattern, ValuePatternError, Violation,
 };
 pub use dotenv::{DotenvEntry, DotenvError};
-pub use env_file::{EnvFileError, EnvFileSource, read_env_file};
+pub use env_file::{EnvFileError, EnvFileSource, read_env_file, read_opened_env_file};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generate::{GenerateError, Recipe, RecipeError};
 pub use generation::{Generation, GenerationError};
@@ -51,7 +51,7 @@ pub use open::{OpenError, Opened, open, open_unbound};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
     Group, Leaving, NamedRecipient, Policy, PolicyEdit, PolicyEditError, PolicyError, PolicyGap,
-    PolicyProblem, Position, Rule, SecretSettings, Shown,
+    PolicyProblem, Position, Rule, SecretSettings, Shown, parse_period,
 };
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealError, seal};
@@ -62,5 +62,5 @@ pub use store::{Snapshot, Store, StoredFile, Stray};
 pub use value::{Value, ValueBuffer, ValueError};
 pub use vault::directory::{DirectoryStore, POLICY_FILE, SECRETS_DIRECTORY, StoreError};
 pub use vault::files::FileError;
-pub use vault::{Vault, VaultError, VaultSource, VaultWriter, Written};
+pub use vault::{LockOut, Rewrapped, Vault, VaultError, VaultSource, VaultWriter, Written};
 pub use vault_id::{VaultId, VaultIdError};

@@ -25,6 +25,7 @@ use crate::{Fingerprint, Generation, Pattern, Recipient, SecretName, VaultId};
 
 pub use self::edit::{PolicyEdit, PolicyEditError};
 pub use self::error::{PolicyError, PolicyProblem, Position, Shown};
+pub use self::period::parse as parse_period;
 pub use self::settings::SecretSettings;
 
 /// A policy without contradictions.

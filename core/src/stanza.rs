@@ -24,7 +24,7 @@ const FORMAT_VERSION: &str = "1";
 /// What a secret's file says of itself.
 ///
 /// Read without an identity these are *claims*, which anyone who can write the file can make up.
-/// After [`crate::open`] they are authenticated: whoever wrote them could open the secret.
+/// After [`crate::open()`] they are authenticated: whoever wrote them could open the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// The vault that the secret belongs to.

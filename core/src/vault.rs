@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, Mode, OFlags};
 
 pub use source::VaultSource;
-pub use writer::{VaultWriter, Written};
+pub use writer::{LockOut, Rewrapped, VaultWriter, Written};
 
 use crate::{
     DirectoryStore, FileError, Fingerprint, Header, Identities, MAX_FILE_BYTES, OpenError, Opened,
@@ -110,6 +110,10 @@ pub enum VaultError {
         /// What is wrong with it.
         source: Violation,
     },
+    /// No generation follows the last one. Nobody counts that far, so a file, or an entry of
+    /// `removed`, is forged.
+    #[error("no generation of {0} can follow the last one, which is the largest there is")]
+    LastGeneration(SecretName),
     /// The value is empty.
     #[error("the value of {0} is empty")]
     EmptyValue(SecretName),
@@ -129,6 +133,9 @@ pub enum VaultError {
         /// Why.
         source: SealError,
     },
+    /// No identity at hand could open the secret any more, were it written.
+    #[error("{0} would be left to others: none of your identities is among its new recipients")]
+    LockedOut(SecretName),
     /// None of the identities at hand opens the secret.
     #[error("no identity at hand opens {name}{}", encrypted_to(recipients))]
     NoIdentity {

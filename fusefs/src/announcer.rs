@@ -18,7 +18,7 @@ use crate::ino::Ino;
 use crate::tree::{Change, Staged, Tree};
 
 /// How long a rotation waits for the kernel to be told, at most.
-const ANNOUNCE_WITHIN: Duration = Duration::from_millis(100);
+pub(crate) const ANNOUNCE_WITHIN: Duration = Duration::from_millis(100);
 
 /// How long the helper may take to answer.
 const HELPER_PATIENCE: Duration = Duration::from_secs(2);
@@ -156,11 +156,16 @@ pub(crate) enum Told {
     TooLate,
 }
 
-/// Has `staged` announced, and commits it: within a tenth of a second in any case.
-pub(crate) fn announce_and_commit(tree: &Tree, notes: &Sender<Note>, staged: &Staged) -> Told {
+/// Has `staged` announced, and commits it: within `patience` in any case.
+pub(crate) fn announce_and_commit(
+    tree: &Tree,
+    notes: &Sender<Note>,
+    staged: &Staged,
+    patience: Duration,
+) -> Told {
     let (done, told) = sync_channel(1);
     let sent = notes.send(Note::Announce(staged.clone(), done)).is_ok();
-    let told = sent && told.recv_timeout(ANNOUNCE_WITHIN).is_ok();
+    let told = sent && told.recv_timeout(patience).is_ok();
     tree.commit(staged);
     if told { Told::Yes } else { Told::TooLate }
 }

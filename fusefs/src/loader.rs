@@ -13,7 +13,7 @@ use vaultfs_core::Source;
 
 use crate::adapter::answer_open;
 use crate::ino::Ino;
-use crate::status::{Status, reason};
+use crate::status::{Changed, Status, reason};
 use crate::tree::{Tree, Want};
 
 /// Opens that wait for a value.
@@ -24,6 +24,7 @@ pub(crate) struct Loader {
     tree: Arc<Tree>,
     source: Arc<dyn Source>,
     status: Arc<Status>,
+    changed: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Waiter {
@@ -33,11 +34,17 @@ struct Waiter {
 }
 
 impl Loader {
-    /// A loader without threads, for a tree whose files are all loaded.
-    pub(crate) fn new(tree: Arc<Tree>, source: Arc<dyn Source>, status: Arc<Status>) -> Self {
+    /// A loader without threads, for a tree whose files are all loaded. `changed` hears of each
+    /// change of the status.
+    pub(crate) fn new(
+        tree: Arc<Tree>,
+        source: Arc<dyn Source>,
+        status: Arc<Status>,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let (queue, pending) = mpsc::channel();
         let (waiting, pending) = (Mutex::default(), Mutex::new(pending));
-        Self { waiting, queue, pending, tree, source, status }
+        Self { waiting, queue, pending, tree, source, status, changed: Box::new(changed) }
     }
 
     /// Starts one thread a core. They end when the loader's last owner is gone, or hang with the
@@ -85,12 +92,12 @@ impl Loader {
     fn load(&self, unloaded: Ino) {
         let mut failed = false;
         if let Some((secret, version)) = self.tree.unloaded(unloaded) {
-            match self.source.load(&secret, &version) {
+            let change = match self.source.load(&secret, &version) {
                 Ok(value) => {
                     self.tree.fill(unloaded, Arc::new(value));
                     self.status.update(|state| {
                         state.broken.remove(&secret);
-                    });
+                    })
                 }
                 Err(e) => {
                     failed = true;
@@ -98,8 +105,11 @@ impl Loader {
                     tracing::error!(secret = %secret, %reason, "the secret can't be loaded");
                     self.status.update(|state| {
                         state.broken.insert(secret, reason);
-                    });
+                    })
                 }
+            };
+            if change == Changed::Yes {
+                (self.changed)();
             }
         }
         for Waiter { uid, ino, reply } in self.waiting().remove(&unloaded).unwrap_or_default() {

@@ -88,7 +88,7 @@ struct Shared {
     stopping: Arc<AtomicBool>,
     stage: Mutex<Stage>,
     stage_changed: Condvar,
-    events: Box<dyn Fn(MountEvent) + Send + Sync>,
+    events: Arc<dyn Fn(MountEvent) + Send + Sync>,
 }
 
 enum Stage {
@@ -128,7 +128,11 @@ impl Mount {
         };
         let tree = Arc::new(Tree::new(gate, &options.namespace));
         let status = Arc::new(Status::default());
-        let loader = Loader::new(Arc::clone(&tree), Arc::clone(&source), Arc::clone(&status));
+        let events: Arc<dyn Fn(MountEvent) + Send + Sync> = Arc::new(events);
+        let told = Arc::clone(&events);
+        let changed = move || told(MountEvent::Changed);
+        let loader =
+            Loader::new(Arc::clone(&tree), Arc::clone(&source), Arc::clone(&status), changed);
         let shared = Arc::new(Shared {
             tree,
             status,
@@ -136,7 +140,7 @@ impl Mount {
             stopping: Arc::default(),
             stage: Mutex::new(Stage::Preparing),
             stage_changed: Condvar::new(),
-            events: Box::new(events),
+            events,
         });
         let (wake, wakes) = mpsc::channel();
         let mount = Self { shared: Arc::clone(&shared), wake: wake.clone() };

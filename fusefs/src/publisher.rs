@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use vaultfs_core::{FileHash, SecretName, Source, SourceError, Value, Version};
 
-use crate::announcer::{Note, Told, announce_and_commit};
+use crate::announcer::{ANNOUNCE_WITHIN, Note, Told, announce_and_commit};
 use crate::ino::Ino;
 use crate::options::{Exposure, Loading, Need};
 use crate::plan::{Plan, Planned};
@@ -22,6 +22,9 @@ use crate::tree::{Content, File, Staged, Tree};
 
 /// How long an open may take from its lookup on: so long a superseded version stays.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// How long changes don't wait for the kernel after it was told of one too late.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// What is served, and how it is renewed.
 pub(crate) struct Publisher {
@@ -38,6 +41,7 @@ pub(crate) struct Publisher {
     lingering: VecDeque<(Instant, Ino)>,
     /// Required exposures that select nothing.
     missing: BTreeSet<String>,
+    held_up_until: Option<Instant>,
 }
 
 struct Served {
@@ -75,6 +79,7 @@ impl Publisher {
             served: BTreeMap::new(),
             lingering: VecDeque::new(),
             missing: BTreeSet::new(),
+            held_up_until: None,
         }
     }
 
@@ -244,8 +249,13 @@ impl Publisher {
         match &self.notes {
             None => self.tree.commit(staged),
             Some(notes) => {
-                if announce_and_commit(&self.tree, notes, staged) == Told::TooLate {
+                // Someone holds the kernel up. Other changes must not wait for that as well.
+                let held_up = self.held_up_until.is_some_and(|until| Instant::now() < until);
+                let patience = if held_up { Duration::ZERO } else { ANNOUNCE_WITHIN };
+                let told = announce_and_commit(&self.tree, notes, staged, patience);
+                if told == Told::TooLate && !held_up {
                     tracing::warn!(name = staged.name, "watchers may miss a change");
+                    self.held_up_until = Some(Instant::now() + HELD_UP);
                 }
             }
         }

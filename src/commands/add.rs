@@ -24,6 +24,7 @@ pub(crate) struct Add {
 
 impl Add {
     pub(crate) fn run(&self, context: &Context) -> Result<()> {
+        self.input.check()?;
         let vault = context.vault()?;
         // Asked before the value is, and again under the lock.
         let policy = {

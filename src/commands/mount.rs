@@ -245,6 +245,9 @@ impl Running {
                 }
                 Some(Happening::Mount(MountEvent::Ready)) => self.ready(),
                 Some(Happening::Mount(MountEvent::Failed(error))) => return Err(error.into()),
+                Some(Happening::Mount(MountEvent::Lost(error))) => {
+                    return Err(Error::new(error).context("the connection to the kernel broke"));
+                }
                 Some(Happening::Mount(MountEvent::Unmounted)) => {
                     bail!("{} was unmounted by someone else", self.mountpoint.display());
                 }

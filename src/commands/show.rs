@@ -1,6 +1,6 @@
 //! `vaultfs show`.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -62,11 +62,39 @@ fn reveal(value: &Value) -> Result<()> {
 }
 
 fn write_new(path: &Path, value: &Value) -> Result<()> {
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(
-            |mut file| file.write_all(value.expose_bytes()).and_then(|()| file.sync_all()),
-        );
-    written.with_context(|| format!("{} can't be written", path.display()))?;
+    create_whole(path, |file| file.write_all(value.expose_bytes()).and_then(|()| file.sync_all()))
+        .with_context(|| format!("{} can't be written", path.display()))?;
     note(format!("wrote {} bytes to {}", value.len(), path.display()));
     Ok(())
+}
+
+/// Makes a file that `write` fills, or none.
+fn create_whole(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    write(&mut file).inspect_err(|_| {
+        // A part of a value must not lie about, nor be taken for all of it. The error that counts
+        // is the first one.
+        let _ = fs::remove_file(path);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_cant_be_written_whole_leaves_no_part_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let full = |file: &mut File| {
+            file.write_all(b"half of a val")?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        assert_eq!(create_whole(&path, full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        let error = create_whole(&path, |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Error, Result};
 use clap::{Args, ValueHint};
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use vaultfs_core::{
     Drift, EnvFileSource, NeedsRotation, Pattern, SecretName, Source as _, State,
-    Status as SecretStatus, status,
+    Status as SecretStatus, parse_period, status,
 };
 
 use super::list::{age, warn_of_strays};
@@ -26,6 +27,9 @@ pub(crate) struct Status {
     /// Only names that match, such as 'prod/**'
     #[arg(add = complete::secrets())]
     pattern: Option<Pattern>,
+    /// Only what is overdue or will be within PERIOD, such as 14d (h, d or w)
+    #[arg(long, value_name = "PERIOD", value_parser = period)]
+    due: Option<Duration>,
     /// Exit with 1 if anything is wrong
     #[arg(long)]
     check: bool,
@@ -105,7 +109,10 @@ impl Status {
             (Ok(vault), _) => {
                 let snapshot = vault.snapshot()?;
                 let policy = vault.policy()?;
-                for status in status(&policy, &snapshot, now) {
+                let until = self.due.and_then(|period| now.checked_add(period).ok());
+                let is_due =
+                    |s: &SecretStatus| until.is_none_or(|u| s.due_at.is_some_and(|due| due <= u));
+                for status in status(&policy, &snapshot, now).into_iter().filter(is_due) {
                     rows.push(Row::from(&status));
                     details.push(detail(&status, now));
                 }
@@ -113,7 +120,8 @@ impl Status {
                     warn_of_strays(&snapshot);
                 }
                 for rule in policy.unused_rules(snapshot.files.keys()) {
-                    warn(format!("the rule for {} decides about no secret", rule.pattern.as_str()));
+                    let at = rule.position.map_or_else(String::new, |at| format!("{at}: "));
+                    warn(format!("{at}the rule for {} decides about no secret", rule.pattern));
                 }
             }
             // Without a vault, the file alone will do.
@@ -154,7 +162,9 @@ impl Status {
         };
         let (rows, details): (Vec<Row>, Vec<String>) =
             rows.into_iter().zip(details).filter(|(row, _)| matches(row)).unzip();
-        let wrong = rows.iter().filter(|row| row.state != "present").count();
+        // What is asked for by its date is what needs attention.
+        let is_wrong = |row: &&Row| self.due.is_some() || row.state != "present";
+        let wrong = rows.iter().filter(is_wrong).count();
         let total = rows.len();
         if self.json {
             json(&rows)?;
@@ -167,6 +177,10 @@ impl Status {
         }
         Ok(if self.check && wrong > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+fn period(text: &str) -> Result<Duration, &'static str> {
+    parse_period(text).ok_or("not a period, such as 12h, 14d or 2w")
 }
 
 /// What else there is to say of a secret, in a few words.

@@ -114,6 +114,14 @@ fn values_that_cannot_be() {
 }
 
 #[test]
+fn a_value_among_the_arguments_is_refused_and_not_repeated() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run(&["add", "A", "CANARY"]);
+    let ran = ran.expect_usage_error(&["a value is never an argument", "pipe it in"]);
+    assert!(!ran.stderr.contains("CANARY") && !sandbox.file("A").exists());
+}
+
+#[test]
 fn values_that_the_policy_refuses_change_nothing() {
     let sandbox = Sandbox::new();
     sandbox.append_to_policy("secrets:\n  COOKIE: {bytes: [16, 32]}\n  URL: {url: true}\n");

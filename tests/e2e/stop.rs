@@ -72,7 +72,7 @@ fn a_signal_ends_a_mount_that_is_in_use() {
         return;
     }
     let sandbox = vault();
-    sandbox.add("dir/B", &[7; 100_000]);
+    sandbox.add("dir/B", &vec![7; 100_000]);
     for options in [&FOR_READER[..], &SHARED] {
         let daemon = Daemon::ready(&sandbox, options);
         let opened = daemon.path("dir/B");
@@ -156,12 +156,6 @@ fn a_mount_that_someone_else_takes_away_ends_the_process_with_an_error() {
         unmount(daemon.mountpoint(), UnmountFlags::DETACH).unwrap();
         assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
         daemon.await_log(&["error: ", "was unmounted by someone else"]);
-        // What someone mounted there since isn't ours to take away.
-        let daemon = Daemon::ready(&sandbox, options);
-        unmount(daemon.mountpoint(), UnmountFlags::DETACH).unwrap();
-        mount("none", daemon.mountpoint(), "tmpfs", MountFlags::empty(), None).unwrap();
-        assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
-        assert!(is_mounted(daemon.mountpoint()), "{}", daemon.log());
     }
 }
 
@@ -322,7 +316,6 @@ fn mount_points_that_will_not_do_are_refused_with_the_next_step() {
     refused_at("file", &["file is not a directory", "next: choose a directory"]);
     symlink(&mountpoint, sandbox.path("link")).unwrap();
     refused_at("link", &["link is a symbolic link", "next: name the directory that it points to"]);
-    refused_at("dangling/../link/..", &["doesn't exist"]);
 }
 
 #[test]

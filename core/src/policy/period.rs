@@ -9,7 +9,7 @@ const HOUR_SECONDS: u64 = 60 * 60;
 
 /// A whole number from 1 up, without sign or leading zero, and a unit: `h` (hours), `d` (days of
 /// 24 hours) or `w` (weeks of 7 days). None where the text is anything else, or too long.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let hours = match unit {
         "h" => 1,

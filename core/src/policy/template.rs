@@ -54,7 +54,8 @@ const HEAD: &str = "\
 
 const RECIPIENTS: &str = "\
 # Public keys, each under a name of its own: age1..., ssh-ed25519 ... or ssh-rsa ...
-# A newcomer runs `vaultfs keygen` and sends you the line that it prints.
+# A newcomer runs `vaultfs keygen` and sends you the line that it prints, which you
+# add with `vaultfs recipients add`.
 ";
 
 const GROUPS: &str = "\
@@ -63,8 +64,8 @@ const GROUPS: &str = "\
 
 const RULES: &str = "\
 # The first rule whose path matches a secret's name decides who may decrypt it.
-# In a path, * stays between two slashes and ** crosses them. A change counts for
-# each file when it is next written; `vaultfs status` names those that differ.
+# In a path, * stays between two slashes and ** crosses them. After a change,
+# `vaultfs rewrap` brings the files in line.
 ";
 
 const TAIL: &str = "

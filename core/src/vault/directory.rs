@@ -127,15 +127,17 @@ impl Store for DirectoryStore {
 
     fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Watch, SourceError> {
         // Reading files makes access events; reacting to them would never end.
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                if !event.is_ok_and(|event| event.kind.is_access()) {
-                    changed();
-                }
-            })?;
+        let tell = move |event: notify::Result<notify::Event>| {
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                changed();
+            }
+        };
+        // A link out of the vault must not have us walk, and wait for, whatever it leads to.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = notify::RecommendedWatcher::new(tell, config)?;
         watcher.watch(&self.root, notify::RecursiveMode::NonRecursive)?;
         let secrets = self.root.join(SECRETS_DIRECTORY);
-        if secrets.is_dir() {
+        if secrets.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
             watcher.watch(&secrets, notify::RecursiveMode::Recursive)?;
         }
         Ok(Watch::new(watcher))

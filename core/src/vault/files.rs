@@ -5,7 +5,7 @@
 //! Each step opens one path segment relative to the directory before it, with `O_NOFOLLOW`. That
 //! is what `openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS` gives, on every Unix.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -162,49 +162,45 @@ pub(crate) fn read_file(
 }
 
 /// Puts `bytes` in the place of the file `name` of `directory`, mode 0600. A crash at any instant
-/// leaves the old file or the new one; when this returns, the new one is on the disk.
+/// leaves the old file or the new one; when this returns, the new one is on the disk. Only for who
+/// holds the vault's lock.
 pub(crate) fn replace_file(
     directory: BorrowedFd<'_>,
     name: &OsStr,
     bytes: &[u8],
 ) -> Result<(), FileError> {
-    let (temporary, file) = create_temporary(directory)?;
+    let mut temporary = OsString::from(TEMPORARY_PREFIX);
+    temporary.push(name);
+    let file = create_temporary(directory, &temporary)?;
     let written = (|| {
         (&file).write_all(bytes).map_err(FileError::Io)?;
         file.sync_all().map_err(FileError::Io)?;
-        fs::renameat(directory, temporary.as_str(), directory, name)?;
+        fs::renameat(directory, &temporary, directory, name)?;
         Ok(())
     })();
     match written {
         Ok(()) => Ok(fs::fsync(directory)?),
         Err(error) => {
             // The error that counts is the first one.
-            let _ = fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
+            let _ = fs::unlinkat(directory, &temporary, AtFlags::empty());
             Err(error)
         }
     }
 }
 
-fn create_temporary(directory: BorrowedFd<'_>) -> Result<(String, File), FileError> {
+/// The vault's lock is held, so nobody else writes this name, and what stands there was left by a
+/// writer that died.
+fn create_temporary(directory: BorrowedFd<'_>, temporary: &OsStr) -> Result<File, FileError> {
+    match fs::unlinkat(directory, temporary, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let name = format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4().simple());
-    let fd = fs::openat(directory, name.as_str(), flags, FILE_MODE)?;
-    Ok((name, File::from(fd)))
+    Ok(File::from(fs::openat(directory, temporary, flags, FILE_MODE)?))
 }
 
 /// Removes the file `name` of `directory`, durably.
 pub(crate) fn remove_file(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), FileError> {
     fs::unlinkat(directory, name, AtFlags::empty())?;
     Ok(fs::fsync(directory)?)
-}
-
-/// Removes what a crashed writer left in `directory`. Only for who holds the vault's lock.
-pub(crate) fn remove_temporaries(directory: BorrowedFd<'_>) -> Result<(), FileError> {
-    for entry in fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-            fs::unlinkat(directory, entry.file_name(), AtFlags::empty())?;
-        }
-    }
-    Ok(())
 }

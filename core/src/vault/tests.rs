@@ -90,7 +90,7 @@ fn a_removal_leaves_no_empty_directories() {
 fn what_a_dead_writer_left_is_cleared_and_never_counts() {
     let fixture = fixture();
     let Fixture { vault, directory, .. } = &fixture;
-    let left = directory.path().join("vault/secrets/.vaultfs-tmp-dead");
+    let left = directory.path().join("vault/secrets/.vaultfs-tmp-a.age");
     fs::write(&left, "half").unwrap();
     assert!(vault.snapshot().unwrap().files.is_empty());
     vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
@@ -124,4 +124,52 @@ fn a_vault_is_found_upward_and_an_ambiguous_one_refused() {
     assert!(!inner.exists());
     let text = "x";
     assert!(matches!(Vault::create(vault.root(), text), Err(VaultError::AlreadyAVault(_))));
+}
+
+#[test]
+fn a_rename_to_its_own_name_removes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("a"), identities);
+    assert!(matches!(renamed, Err(VaultError::Exists(_))));
+    assert_eq!(vault.read(&name("a"), identities).unwrap().value.expose_bytes(), b"1");
+}
+
+#[test]
+fn a_rename_that_the_policy_cant_follow_changes_nothing() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    let path = vault.root().join(POLICY_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    let settings = "secrets:\n  a: {description: old}\n  b: {description: new}\n";
+    fs::write(&path, format!("{text}{settings}")).unwrap();
+    vault.write(now()).unwrap().add(&name("a"), &value(b"1")).unwrap();
+    let renamed = vault.write(now()).unwrap().rename(&name("a"), &name("b"), identities);
+    assert!(matches!(renamed, Err(VaultError::PolicyEdit { .. })), "{renamed:?}");
+    assert_eq!(vault.snapshot().unwrap().files.len(), 1, "nothing is half-done");
+}
+
+#[test]
+fn claims_that_nobody_verified_dont_steer_a_rotation_unseen() {
+    let fixture = fixture();
+    let Fixture { vault, identities, .. } = &fixture;
+    let a = name("a");
+    let path = vault.root().join("secrets/a.age");
+    let forge = |change: &dyn Fn(crate::Claims) -> crate::Claims| {
+        let claims = Header::read(&fs::read(&path).unwrap()).unwrap().claims;
+        let recipients = identities.recipients().into_iter().cloned().collect::<Vec<_>>();
+        fs::write(&path, crate::seal(&value(b"1"), change(claims), &recipients).unwrap()).unwrap();
+    };
+    vault.write(now()).unwrap().add(&a, &value(b"1")).unwrap();
+    let later: Timestamp = "9999-01-01T00:00:00Z".parse().unwrap();
+    forge(&|claims| crate::Claims { rotated_at: later, ..claims });
+    assert!(vault.write(now()).unwrap().rotate(&a, &value(b"2")).unwrap().clock_behind);
+    let last = crate::Generation::try_from(u64::MAX).unwrap();
+    forge(&|claims| crate::Claims { generation: last, ..claims });
+    let rotated = vault.write(now()).unwrap().rotate(&a, &value(b"3"));
+    assert!(matches!(rotated, Err(VaultError::LastGeneration(_))), "{rotated:?}");
+    vault.write(now()).unwrap().remove(&a).unwrap();
+    let added = vault.write(now()).unwrap().add(&a, &value(b"3"));
+    assert!(matches!(added, Err(VaultError::LastGeneration(_))), "{added:?}");
 }

@@ -1,5 +1,6 @@
 //! The changes that operators make to a vault, each one durable and whole.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,8 +14,8 @@ use rustix::fs::{self, AtFlags, FlockOperation};
 use super::{Vault, VaultError, bound_header, files, open_failed, path_of};
 use crate::stanza::whole_seconds;
 use crate::{
-    Claims, FileHash, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
-    Recipient, SecretName, Value, open_unbound, seal,
+    Claims, FileHash, Flag, Generation, Identities, OpenError, POLICY_FILE, Policy, PolicyEdit,
+    Recipient, SecretName, Value, open, open_unbound, seal,
 };
 
 /// How long to wait for another process that writes.
@@ -44,9 +45,28 @@ pub struct Written {
     pub generation: Generation,
     /// Whom it is encrypted to, by their names in the policy.
     pub recipients: Vec<String>,
-    /// The file before was written later than the clock says it is now: the clock went backwards,
-    /// here or there. The file keeps the later time, so that ages never become negative.
+    /// The file before was written or rotated later than the clock says it is now: the clock went
+    /// backwards, here or there, or the file is forged. The file keeps the later time, so that ages
+    /// never become negative.
     pub clock_behind: bool,
+}
+
+/// What became of a secret that was to be encrypted anew.
+#[derive(Clone, Debug)]
+pub enum Rewrapped {
+    /// Its recipients are the policy's already.
+    Unchanged,
+    /// It has a new file.
+    Written(Written),
+}
+
+/// Whether a secret may be left to others, so that no identity at hand opens it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockOut {
+    /// No: that is nearly always a mistake.
+    Refuse,
+    /// Yes.
+    Allow,
 }
 
 /// A secret's file that a new one follows.
@@ -137,7 +157,7 @@ impl VaultWriter<'_> {
     /// Writes a new value of `name`. Needs no identity: the value before isn't opened.
     ///
     /// # Errors
-    /// [`VaultError::Missing`], and as [`VaultWriter::add`].
+    /// [`VaultError::Missing`], [`VaultError::LastGeneration`], and as [`VaultWriter::add`].
     pub fn rotate(&mut self, name: &SecretName, value: &Value) -> Result<Written, VaultError> {
         let file = self.vault.read_file(name)?;
         let header = bound_header(&file, self.policy.vault_id(), name)
@@ -165,18 +185,27 @@ impl VaultWriter<'_> {
     /// Moves a secret to a new name, as `copy` and `remove` do.
     ///
     /// # Errors
-    /// As [`VaultWriter::copy`].
+    /// As [`VaultWriter::copy`]; [`VaultError::Exists`] also where both names are one.
     pub fn rename(
         &mut self,
         from: &SecretName,
         to: &SecretName,
         identities: &Identities,
     ) -> Result<Written, VaultError> {
+        // What looked like an interrupted rename would lose the only file.
+        if from == to {
+            return Err(VaultError::Exists(to.clone()));
+        }
+        let settings = PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() };
+        // Seen to be possible before anything is written. That it is removed is written last, and
+        // with another number.
+        let removal = PolicyEdit::SetRemoved { name: from.clone(), generation: Generation::FIRST };
+        self.edited_policy(&[settings.clone(), removal])?;
         let written = match self.copy(from, to, identities) {
             Err(VaultError::Exists(_)) => self.interrupted_rename(from, to, identities)?,
             other => other?,
         };
-        self.edit_policy(&PolicyEdit::RenameSecret { from: from.clone(), to: to.clone() })?;
+        self.edit_policy(&[settings])?;
         self.remove(from)?;
         Ok(written)
     }
@@ -210,7 +239,7 @@ impl VaultWriter<'_> {
         // A damaged or unbound file has no counter that could restart.
         if let Ok(header) = bound_header(&file, self.policy.vault_id(), name) {
             let generation = header.claims.generation;
-            self.edit_policy(&PolicyEdit::SetRemoved { name: name.clone(), generation })?;
+            self.edit_policy(&[PolicyEdit::SetRemoved { name: name.clone(), generation }])?;
         }
         let (directory, file_name) = path_of(name);
         files::open_beneath(self.root.as_fd(), &directory)
@@ -218,6 +247,121 @@ impl VaultWriter<'_> {
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "removed", e))?;
         self.prune(&directory);
         Ok(())
+    }
+
+    /// Encrypts a secret anew where its recipients differ from the policy's. The value, its age and
+    /// who could read it stay. Takes `&self`, so that several threads can work on one vault.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::NoIdentity`], [`VaultError::Open`], and
+    /// [`VaultError::LockedOut`] where no identity at hand could open the new file.
+    pub fn rewrap(
+        &self,
+        name: &SecretName,
+        identities: &Identities,
+        lock_out: LockOut,
+    ) -> Result<Rewrapped, VaultError> {
+        let (prior, value) = self.open_prior(name, identities)?;
+        let (_, recipients) = self.recipients(name)?;
+        let wanted: BTreeSet<_> = recipients.iter().map(Recipient::fingerprint).collect();
+        if prior.claims.recipients.iter().copied().collect::<BTreeSet<_>>() == wanted {
+            return Ok(Rewrapped::Unchanged);
+        }
+        let ours = identities.recipients();
+        let known_out = !ours.is_empty() && !ours.iter().any(|r| wanted.contains(&r.fingerprint()));
+        if known_out && lock_out == LockOut::Refuse {
+            return Err(VaultError::LockedOut(name.clone()));
+        }
+        let claims = self.kept(name, &prior, &prior.claims)?;
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Marks a value as one that must be rotated, until it is.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::NoIdentity`], [`VaultError::Open`].
+    pub fn flag(
+        &self,
+        name: &SecretName,
+        flag: Flag,
+        identities: &Identities,
+    ) -> Result<Rewrapped, VaultError> {
+        let (prior, value) = self.open_prior(name, identities)?;
+        if prior.claims.flag == Some(flag) {
+            return Ok(Rewrapped::Unchanged);
+        }
+        let claims = Claims { flag: Some(flag), ..self.kept(name, &prior, &prior.claims)? };
+        self.write_file(name, &value, claims, Some(&prior)).map(Rewrapped::Written)
+    }
+
+    /// Brings back the value of an earlier file of `name`, as a new generation. The value is as old
+    /// as it was, and so are those who could read it.
+    ///
+    /// # Errors
+    /// [`VaultError::NoIdentity`] and [`VaultError::Open`], of either file; what the policy refuses
+    /// today.
+    pub fn restore(
+        &mut self,
+        name: &SecretName,
+        earlier: &[u8],
+        identities: &Identities,
+    ) -> Result<Written, VaultError> {
+        let opened = open(earlier, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        self.check_value(name, &opened.value)?;
+        let prior = match self.open_prior(name, identities) {
+            Ok((prior, _)) => Some(prior),
+            Err(VaultError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(prior) = prior else {
+            self.check_new(name)?;
+            return self.reseal(name, &opened.value, &opened.claims);
+        };
+        let claims = self.kept(name, &prior, &opened.claims)?;
+        self.write_sealed(name, &opened.value, claims, Some(&prior))
+    }
+
+    fn open_prior(
+        &self,
+        name: &SecretName,
+        identities: &Identities,
+    ) -> Result<(Prior, Value), VaultError> {
+        let file = self.vault.read_file(name)?;
+        let opened = open(&file, self.policy.vault_id(), name, identities.as_age())
+            .map_err(|source| open_failed(name, source, &self.policy))?;
+        Ok((Prior { claims: opened.claims, hash: FileHash::of(&file) }, opened.value))
+    }
+
+    /// The claims of a new file whose value is the one that `of` is about.
+    fn kept(&self, name: &SecretName, prior: &Prior, of: &Claims) -> Result<Claims, VaultError> {
+        Ok(Claims {
+            rotated_at: of.rotated_at,
+            could_read: of.could_read.clone(),
+            flag: of.flag,
+            ..self.claims(name, Some(prior))?
+        })
+    }
+
+    /// Makes all of these edits of the policy, or none.
+    ///
+    /// # Errors
+    /// [`VaultError::PolicyEdit`].
+    pub fn edit_policy(&mut self, edits: &[PolicyEdit]) -> Result<(), VaultError> {
+        let text = self.edited_policy(edits)?;
+        self.policy = self.vault.parse_policy(&text)?;
+        files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
+            .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
+        self.policy_text = text;
+        Ok(())
+    }
+
+    fn edited_policy(&self, edits: &[PolicyEdit]) -> Result<String, VaultError> {
+        let path = || self.vault.root.join(POLICY_FILE);
+        edits
+            .iter()
+            .try_fold(self.policy_text.clone(), |text, edit| edit.apply(&text))
+            .map_err(|source| VaultError::PolicyEdit { path: path(), source })
     }
 
     /// Binds an age file that stands at `name`'s place and was made by another tool.
@@ -249,7 +393,7 @@ impl VaultWriter<'_> {
         self.check_value(name, value)?;
         let claims = Claims {
             rotated_at: self.not_before(prior.map(|p| p.claims.rotated_at)),
-            ..self.claims(name, prior)
+            ..self.claims(name, prior)?
         };
         self.write_sealed(name, value, claims, prior)
     }
@@ -265,25 +409,26 @@ impl VaultWriter<'_> {
             rotated_at: from.rotated_at,
             could_read: from.could_read.clone(),
             flag: from.flag,
-            ..self.claims(name, None)
+            ..self.claims(name, None)?
         };
         self.write_sealed(name, value, claims, None)
     }
 
-    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Claims {
+    fn claims(&self, name: &SecretName, prior: Option<&Prior>) -> Result<Claims, VaultError> {
         let removed = self.policy.removed().get(name).copied();
         let last = prior.map(|p| p.claims.generation).max(removed);
-        Claims {
+        let generation = last.map_or(Some(Generation::FIRST), Generation::next);
+        Ok(Claims {
             vault: self.policy.vault_id(),
             name: name.clone(),
-            generation: last.map_or(Generation::FIRST, Generation::next),
+            generation: generation.ok_or_else(|| VaultError::LastGeneration(name.clone()))?,
             rotated_at: self.now,
             written_at: self.not_before(prior.map(|p| p.claims.written_at)),
             recipients: Vec::new(),
             could_read: [].into(),
             flag: None,
             previous: prior.map(|p| p.hash),
-        }
+        })
     }
 
     fn not_before(&self, earlier: Option<Timestamp>) -> Timestamp {
@@ -292,6 +437,24 @@ impl VaultWriter<'_> {
 
     fn write_sealed(
         &mut self,
+        name: &SecretName,
+        value: &Value,
+        claims: Claims,
+        prior: Option<&Prior>,
+    ) -> Result<Written, VaultError> {
+        let returns = self.policy.removed().contains_key(name);
+        let edits = returns.then(|| PolicyEdit::ClearRemoved { name: name.clone() });
+        // Seen to be possible before the file is written.
+        self.edited_policy(edits.as_slice())?;
+        let written = self.write_file(name, value, claims, prior)?;
+        if returns {
+            self.edit_policy(edits.as_slice())?;
+        }
+        Ok(written)
+    }
+
+    fn write_file(
+        &self,
         name: &SecretName,
         value: &Value,
         mut claims: Claims,
@@ -304,15 +467,10 @@ impl VaultWriter<'_> {
             .map_err(|source| VaultError::Seal { name: name.clone(), source })?;
         let (directory, file_name) = path_of(name);
         files::make_beneath(self.root.as_fd(), &directory)
-            .and_then(|parent| {
-                files::remove_temporaries(parent.as_fd())?;
-                files::replace_file(parent.as_fd(), file_name.as_ref(), &file)
-            })
+            .and_then(|parent| files::replace_file(parent.as_fd(), file_name.as_ref(), &file))
             .map_err(|e| self.vault.file_error(directory.join(&file_name), "written", e))?;
-        if self.policy.removed().contains_key(name) {
-            self.edit_policy(&PolicyEdit::ClearRemoved { name: name.clone() })?;
-        }
-        let clock_behind = prior.is_some_and(|p| p.claims.written_at > self.now);
+        let clock_behind =
+            prior.is_some_and(|p| p.claims.written_at.max(p.claims.rotated_at) > self.now);
         Ok(Written { name: name.clone(), generation, recipients: names, clock_behind })
     }
 
@@ -361,21 +519,6 @@ impl VaultWriter<'_> {
                 return;
             }
         }
-    }
-
-    fn edit_policy(&mut self, edit: &PolicyEdit) -> Result<(), VaultError> {
-        let path = || self.vault.root.join(POLICY_FILE);
-        let text = edit
-            .apply(&self.policy_text)
-            .map_err(|source| VaultError::PolicyEdit { path: path(), source })?;
-        self.policy = self.vault.parse_policy(&text)?;
-        files::remove_temporaries(self.root.as_fd())
-            .and_then(|()| {
-                files::replace_file(self.root.as_fd(), OsStr::new(POLICY_FILE), text.as_bytes())
-            })
-            .map_err(|e| self.vault.file_error(POLICY_FILE, "written", e))?;
-        self.policy_text = text;
-        Ok(())
     }
 }
 

@@ -18,10 +18,21 @@ use crate::access::Reader;
 /// credentials of its own thread alone.
 ///
 /// # Errors
-/// Where it can't become the reader, or the conversation breaks off.
+/// Where standard input isn't what the daemon gave it.
 ///
 /// [`MountOptions::helper`]: crate::MountOptions::helper
 pub fn run_helper() -> io::Result<()> {
+    match serve() {
+        // However the daemon ended, there is nothing left to do.
+        Err(e) if DAEMON_IS_GONE.contains(&e.kind()) => Ok(()),
+        result => result,
+    }
+}
+
+const DAEMON_IS_GONE: [io::ErrorKind; 3] =
+    [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+
+fn serve() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut link = Link::new(socket);
     let (reader, hidden) = link.receive_identity()?;
@@ -31,12 +42,7 @@ pub fn run_helper() -> io::Result<()> {
             Ok(()) => link.send(&["ok"])?,
             Err(e) => link.send(&["error", &e.raw_os_error().to_string()])?,
         }
-        let words = match link.receive() {
-            Ok(words) => words,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        result = obey(&words, hidden.as_ref());
+        result = obey(&link.receive()?, hidden.as_ref());
     }
 }
 

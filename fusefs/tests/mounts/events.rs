@@ -32,13 +32,7 @@ fn watch(user: Reader, path: &Path, events: &str) -> Talking {
     command.args(["-q", "-m", "--format", "%e %f", "-e", events]).arg(path);
     command.stderr(Stdio::null());
     let watcher = Talking::new(command);
-    let process = watcher.id();
-    eventually("the watch is there", || {
-        fs::read_dir(format!("/proc/{process}/fdinfo")).unwrap().any(|entry| {
-            let info = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-            info.contains("inotify wd:")
-        })
-    });
+    watcher.wait_until_watching();
     watcher
 }
 

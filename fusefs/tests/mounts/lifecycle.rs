@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vaultfs_fusefs::{
@@ -14,8 +14,8 @@ use vaultfs_fusefs::{
 use crate::served;
 use crate::source::{Call, FakeSource};
 use crate::support::{
-    Directory, Mounted, OTHER, PATIENCE, READER, ROOT, Talking, can_mount, eventually, is_mounted,
-    not_run, options, read_as, start,
+    Directory, Mounted, OTHER, PATIENCE, READER, ROOT, Talking, as_user, can_mount, eventually,
+    is_mounted, not_run, options, read_as, start,
 };
 
 const GATES: [Access; 2] = [Access::Private, Access::Shared];
@@ -146,6 +146,33 @@ fn a_mount_over_a_dead_one_takes_its_place() {
         assert_eq!(served::line(&mut second), "Unused");
         assert!(!is_mounted(&directory.path), "both are gone");
     }
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_rotation_leaves_nobody_hanging() {
+    if !can_mount("a_kill_at_any_moment_of_a_rotation_leaves_nobody_hanging") {
+        return;
+    }
+    let directory = Directory::new();
+    let file = directory.path.join("a");
+    for round in 0..12 {
+        let access = GATES[round % 2];
+        let mut process = served::process(&["/usr/bin/env"], access, &directory.path);
+        assert_eq!(served::line(&mut process), "ready", "round {round}");
+        process.say(served::SPIN);
+        let script = format!("while cat {0} && ls -l {0}; do :; done >&2", file.display());
+        let readers = [(); 2].map(|()| {
+            let mut command = as_user(READER, "sh");
+            command.args(["-c", &script]).stderr(Stdio::null());
+            Talking::new(command)
+        });
+        std::thread::sleep(Duration::from_micros(150_000 + 7_300 * round as u64));
+        process.kill();
+        for reader in readers {
+            assert!(reader.finish(), "round {round}");
+        }
+    }
+    unmount(&directory.path).unwrap();
 }
 
 #[test]
@@ -316,9 +343,9 @@ fn without_privileges_fusermount_mounts() {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let mut process = served::process(&words, Access::Private, &directory.path);
     assert_eq!(served::line(&mut process), "ready");
+    let namespace = format!("--mount=/proc/{}/ns/mnt", process.id());
     let inside = |program: &[&str]| {
-        let namespace = format!("--mount=/proc/{}/ns/mnt", process.id());
-        let output = Command::new("nsenter").arg(namespace).args(program).output().unwrap();
+        let output = Command::new("nsenter").arg(&namespace).args(program).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let file = directory.path.join("a");
@@ -329,6 +356,19 @@ fn without_privileges_fusermount_mounts() {
     let table = inside(&["cat", "/proc/self/mountinfo"]);
     let line = table.lines().find(|line| line.contains("fuse.vaultfs")).unwrap();
     assert!(line.contains(" ro,nosuid,nodev,noexec"), "{line}");
+    if Command::new("inotifywait").arg("--help").output().is_err() {
+        not_run(test, "the events need inotifywait");
+    } else {
+        // There is no hidden mount here: the kernel is told by a notification.
+        let mut watcher = Command::new("nsenter");
+        watcher.arg(&namespace).args(&as_reader[..6]).arg("inotifywait");
+        watcher.args(["-q", "-m", "--format", "%e", "-e", "delete_self", file]);
+        let mut watcher = Talking::new(watcher);
+        watcher.wait_until_watching();
+        process.say("rotated");
+        assert_eq!(watcher.line(), "DELETE_SELF");
+        assert_eq!(inside(&[&as_reader[..], &[file]].concat()), "rotated");
+    }
     process.say("");
     assert_eq!(served::line(&mut process), "Unused");
 }

@@ -180,7 +180,8 @@ fn df_and_find_answer_for_everyone() {
             assert!(output.unwrap().status.success(), "{access:?} {user:?}");
         }
         let output = as_user(READER, "find").arg(&mounted.directory.path).output().unwrap();
-        assert_eq!(outcome(&output).unwrap().iter().filter(|&&b| b == b'\n').count(), 3);
+        let found = String::from_utf8(outcome(&output).unwrap()).unwrap();
+        assert_eq!(found.lines().count(), 3);
     }
 }
 

@@ -1,9 +1,12 @@
 //! A mount in a process of its own: to be killed, or to run without privileges.
 
 use std::error::Error;
-use std::io::{Write, stdin, stdout};
+use std::io::stdin;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{getegid, geteuid};
 use vaultfs_fusefs::{Access, MountEvent, Reader};
@@ -17,17 +20,18 @@ pub(crate) const VARIABLE: &str = "VAULTFS_TEST_SERVE";
 /// What lines for the test begin with, among those of the test harness.
 const MARK: &str = "> ";
 
-/// The whole of the process: serves `a`, and stops after a line on standard input. As root for
-/// the usual reader, otherwise for itself.
+/// What makes the process rotate as fast as it can.
+pub(crate) const SPIN: &str = "spin";
+
+/// The whole of the process: serves `a`, gives it the value of each line on standard input, and
+/// stops after an empty one. As root it serves the usual reader, otherwise itself.
 pub(crate) fn serve(task: &str) {
     let (access, path) = task.split_once(' ').unwrap();
     let access = if access == "private" { Access::Private } else { Access::Shared };
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let reader = if uid == 0 { READER } else { Reader { uid, gid } };
     let source = FakeSource::with(&[("a", "served")]);
-    let say = |line: &str| {
-        writeln!(stdout(), "\n{MARK}{line}").unwrap();
-    };
+    let say = |line: &str| println!("\n{MARK}{line}");
     let (mount, events) = match start(&source, options(path.as_ref(), access, &[reader])) {
         Ok(started) => started,
         Err(e) => return say(&chain(&e)),
@@ -37,11 +41,29 @@ pub(crate) fn serve(task: &str) {
         MountEvent::Failed(e) => return say(&chain(&e)),
         other => return say(&format!("{other:?}")),
     }
-    stdin().read_line(&mut String::new()).unwrap();
+    loop {
+        let mut line = String::new();
+        stdin().read_line(&mut line).unwrap();
+        match line.trim_end() {
+            "" => break,
+            SPIN => spin(&source),
+            value => source.set("a", value),
+        }
+    }
     match mount.stop() {
         Ok(ending) => say(&format!("{ending:?}")),
         Err(e) => say(&chain(&e)),
     }
+}
+
+fn spin(source: &Arc<FakeSource>) {
+    let source = Arc::clone(source);
+    thread::spawn(move || {
+        for value in 0.. {
+            source.set("a", format!("{value}"));
+            thread::sleep(Duration::from_millis(3));
+        }
+    });
 }
 
 fn chain(error: &dyn Error) -> String {

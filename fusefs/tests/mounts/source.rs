@@ -81,10 +81,6 @@ impl FakeSource {
         self.lock().loads
     }
 
-    pub(crate) fn hash_of(&self, name: &str) -> FileHash {
-        self.lock().secrets[&name.parse().unwrap()].0.hash
-    }
-
     fn put(&self, name: &str, size_bytes: u64, content: Content) {
         {
             let mut state = self.lock();

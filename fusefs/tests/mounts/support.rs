@@ -211,6 +211,16 @@ impl Talking {
         self.child.id()
     }
 
+    /// Waits until the process has an inotify watch.
+    pub(crate) fn wait_until_watching(&self) {
+        eventually("the watch is there", || {
+            fs::read_dir(format!("/proc/{}/fdinfo", self.id())).unwrap().any(|entry| {
+                let info = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+                info.contains("inotify wd:")
+            })
+        });
+    }
+
     /// The next line; empty at the end.
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().map_or_else(String::new, Result::unwrap)
@@ -229,7 +239,8 @@ impl Talking {
     /// As `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let mut ended = || self.child.try_wait().unwrap().is_some();
+        eventually("the process ends", &mut ended);
     }
 }
 

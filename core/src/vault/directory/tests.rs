@@ -115,3 +115,32 @@ fn a_missing_vault_is_named() {
     let error = DirectoryStore::new("/nonexistent/vault").snapshot().unwrap_err();
     assert!(error.to_string().contains("/nonexistent/vault"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_watch_never_follows_a_symlink_out_of_the_vault() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (directory, store) = vault();
+    let secrets = directory.path().join(SECRETS_DIRECTORY);
+    let (inside, outside) = (secrets.join("prod"), tempfile::tempdir().unwrap());
+    std::fs::create_dir(&inside).unwrap();
+    symlink(outside.path(), secrets.join("linked")).unwrap();
+    let watch = store.watch(Box::new(|| {})).unwrap();
+    assert!(is_watched(inside.metadata().unwrap().ino()));
+    assert!(!is_watched(outside.path().metadata().unwrap().ino()));
+    drop(watch);
+    std::fs::remove_dir_all(&secrets).unwrap();
+    symlink(outside.path(), &secrets).unwrap();
+    let _watch = store.watch(Box::new(|| {})).unwrap();
+    assert!(!is_watched(outside.path().metadata().unwrap().ino()));
+}
+
+/// Whether an inotify instance of this process watches the inode: `proc_pid_fdinfo(5)`.
+#[cfg(target_os = "linux")]
+fn is_watched(inode: u64) -> bool {
+    let word = format!("ino:{inode:x} ");
+    let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    infos
+        .filter_map(|info| std::fs::read_to_string(info.path()).ok())
+        .any(|info| info.lines().any(|line| line.starts_with("inotify ") && line.contains(&word)))
+}
