@@ -16,7 +16,7 @@ use crate::support::{Ran, VAULTFS, has, not_run};
 /// The release that is booted, and what it takes to boot.
 const DEBIAN: [&str; 3] = ["--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm"];
 
-/// The unit of docs/systemd.md, for these options of `mount`; faster to notice and to restart.
+/// The unit of docs/services.md, for these options of `mount`; faster to notice and to restart.
 fn mount_unit(options: &str) -> String {
     format!(
         "[Service]\n\
