@@ -21,7 +21,8 @@ pub(crate) fn start() {
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        return registry.with(journal.with_syslog_identifier("vaultfs".to_owned())).init();
+        let journal = journal.with_syslog_identifier("vaultfs".to_owned());
+        return registry.with(journal.with_field_prefix(Some("VAULTFS".to_owned()))).init();
     }
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     registry.with(lines.without_time()).init();

@@ -8,14 +8,14 @@ use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
 /// Print a shell's completions.
 ///
-/// They complete names of secrets too, and need no identity. The line for your shell, and the file
-/// that it belongs into:
+/// They complete names of secrets too, and need no identity.
 ///
-///   bash  ~/.bashrc                    source <(vaultfs completions bash)
-///   zsh   ~/.zshrc, after compinit     source <(vaultfs completions zsh)
-///   fish  ~/.config/fish/config.fish   vaultfs completions fish | source
+/// For bash, in ~/.bashrc: source <(vaultfs completions bash)
+///
+/// For zsh, in ~/.zshrc after compinit: source <(vaultfs completions zsh)
+///
+/// For fish, in ~/.config/fish/config.fish: vaultfs completions fish | source
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Completions {
     /// The shell
     shell: Shell,

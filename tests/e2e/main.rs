@@ -19,5 +19,6 @@ mod secrets;
 mod static_binary;
 mod stop;
 mod support;
+mod systemd;
 mod tamper;
 mod users;
