@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -27,8 +27,10 @@ pub const SECRETS_DIRECTORY: &str = "secrets";
 pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
 /// More files than this in one vault are not read: a repository must not exhaust a host.
 const MAX_FILES: usize = 200_000;
-/// Below this many files of one directory a second thread costs more than it saves.
-const FILES_PER_THREAD: usize = 256;
+/// Below this many files a second thread costs more than it saves.
+const FILES_PER_THREAD: usize = 64;
+/// The files of so many directories are read together. Each is open until then.
+const OPEN_FOLDERS: usize = 128;
 /// A file that changed this shortly before it was read may change again without its times
 /// showing it, so it is read again the next time.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -97,14 +99,15 @@ impl Store for DirectoryStore {
         let policy = files::read_file(root.as_fd(), POLICY_FILE.as_ref(), MAX_POLICY_BYTES)
             .map_err(|source| self.failed(Path::new(POLICY_FILE), source))?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scan = Scan { before: &seen, after: HashMap::new(), strays: Vec::new() };
+        let mut scan = Scan::new(&seen);
         match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
             Ok(secrets) => scan
-                .directory(&secrets, "")
+                .directory(secrets, String::new())
                 .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error).into()),
         }
+        scan.read_pending();
         let Scan { after, strays, .. } = scan;
         let files: BTreeMap<_, _> =
             after.iter().map(|(name, seen)| (name.clone(), seen.file.clone())).collect();
@@ -146,6 +149,17 @@ struct Scan<'a> {
     before: &'a HashMap<SecretName, Seen>,
     after: HashMap<SecretName, Seen>,
     strays: Vec<Stray>,
+    /// Files that are still to be read: those of many directories together, on all cores.
+    pending: Vec<(Arc<Folder>, OsString)>,
+    pending_folders: usize,
+    listed_files: usize,
+}
+
+/// An open directory among the secrets.
+struct Folder {
+    directory: OwnedFd,
+    /// What the names of its secrets begin with: empty, or ending in `/`.
+    prefix: String,
 }
 
 /// What a file of a directory turned out to be.
@@ -155,11 +169,22 @@ enum Found {
     Gone,
 }
 
-impl Scan<'_> {
-    fn directory(&mut self, directory: &OwnedFd, prefix: &str) -> Result<(), FileError> {
+impl<'a> Scan<'a> {
+    fn new(before: &'a HashMap<SecretName, Seen>) -> Self {
+        Self {
+            before,
+            after: HashMap::new(),
+            strays: Vec::new(),
+            pending: Vec::new(),
+            pending_folders: 0,
+            listed_files: 0,
+        }
+    }
+
+    fn directory(&mut self, directory: OwnedFd, prefix: String) -> Result<(), FileError> {
         let mut names = Vec::new();
         let mut directories = Vec::new();
-        for entry in fs::Dir::read_from(directory)? {
+        for entry in fs::Dir::read_from(&directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             // Hidden: `.`, `..`, files being written, `.gitkeep`.
@@ -177,63 +202,72 @@ impl Scan<'_> {
                 _ => names.push(name),
             }
         }
-        if self.after.len() + names.len() > MAX_FILES {
+        if self.listed_files + names.len() > MAX_FILES {
             return Err(FileError::TooLarge(MAX_FILES));
         }
-        for found in self.files(directory.as_fd(), prefix, &names) {
+        let folder = Arc::new(Folder { directory, prefix });
+        if !names.is_empty() {
+            self.listed_files += names.len();
+            self.pending_folders += 1;
+            self.pending.extend(names.into_iter().map(|name| (Arc::clone(&folder), name)));
+        }
+        if self.pending_folders == OPEN_FOLDERS {
+            self.read_pending();
+        }
+        for name in directories {
+            self.subdirectory(&folder, &name);
+        }
+        Ok(())
+    }
+
+    /// A directory that can't be read is a stray; the others go on.
+    fn subdirectory(&mut self, parent: &Folder, name: &OsString) {
+        let stray = |reason: String| Stray { path: path_of(&parent.prefix, name), reason };
+        let Some(path) = name.to_str().map(|name| format!("{}{name}", parent.prefix)) else {
+            return self.strays.push(stray("its name is not UTF-8".to_owned()));
+        };
+        if let Err(error) = path.parse::<SecretName>() {
+            return self.strays.push(stray(error.to_string()));
+        }
+        let read = files::open_directory(parent.directory.as_fd(), name)
+            .and_then(|directory| self.directory(directory, format!("{path}/")));
+        if let Err(error) = read {
+            self.strays.push(stray(error.to_string()));
+        }
+    }
+
+    fn read_pending(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_folders = 0;
+        for found in self.files(&pending) {
             match found {
                 Found::Secret(name, seen) => drop(self.after.insert(name, *seen)),
                 Found::Stray(stray) => self.strays.push(stray),
                 Found::Gone => {}
             }
         }
-        for name in directories {
-            self.subdirectory(directory.as_fd(), prefix, &name);
-        }
-        Ok(())
     }
 
-    /// A directory that can't be read is a stray; the others go on.
-    fn subdirectory(&mut self, parent: BorrowedFd<'_>, prefix: &str, name: &OsString) {
-        let stray = |reason: String| Stray { path: path_of(prefix, name), reason };
-        let Some(path) = name.to_str().map(|name| format!("{prefix}{name}")) else {
-            return self.strays.push(stray("its name is not UTF-8".to_owned()));
-        };
-        if let Err(error) = path.parse::<SecretName>() {
-            return self.strays.push(stray(error.to_string()));
-        }
-        let read = files::open_directory(parent, name)
-            .and_then(|directory| self.directory(&directory, &format!("{path}/")));
-        if let Err(error) = read {
-            self.strays.push(stray(error.to_string()));
-        }
-    }
-
-    fn files(&self, directory: BorrowedFd<'_>, prefix: &str, names: &[OsString]) -> Vec<Found> {
+    fn files(&self, pending: &[(Arc<Folder>, OsString)]) -> Vec<Found> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = names.len().div_ceil(threads).max(FILES_PER_THREAD);
-        let read = |names: &[OsString]| {
+        let share = pending.len().div_ceil(threads).max(FILES_PER_THREAD);
+        let read = |files: &[(Arc<Folder>, OsString)]| {
             let mut buffer = Vec::new();
-            names.iter().map(|name| self.file(directory, prefix, name, &mut buffer)).collect()
+            files.iter().map(|(folder, name)| self.file(folder, name, &mut buffer)).collect()
         };
-        if names.len() <= share {
-            return read(names);
+        if pending.len() <= share {
+            return read(pending);
         }
         thread::scope(|scope| {
             let running: Vec<_> =
-                names.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
+                pending.chunks(share).map(|files| scope.spawn(move || read(files))).collect();
             let finished = running.into_iter().map(thread::ScopedJoinHandle::join);
             finished.flat_map(|found: Result<Vec<Found>, _>| found.unwrap_or_default()).collect()
         })
     }
 
-    fn file(
-        &self,
-        directory: BorrowedFd<'_>,
-        prefix: &str,
-        file_name: &OsString,
-        buffer: &mut Vec<u8>,
-    ) -> Found {
+    fn file(&self, folder: &Folder, file_name: &OsString, buffer: &mut Vec<u8>) -> Found {
+        let Folder { directory, prefix } = folder;
         let stray =
             |reason: String| Found::Stray(Stray { path: path_of(prefix, file_name), reason });
         let Some(stem) = file_name.to_str().and_then(|name| name.strip_suffix(".age")) else {
@@ -250,7 +284,7 @@ impl Scan<'_> {
         if let Some(seen) = self.before.get(&name).filter(unchanged) {
             return Found::Secret(name, Box::new(seen.clone()));
         }
-        match read_secret(directory, file_name, buffer) {
+        match read_secret(directory.as_fd(), file_name, buffer) {
             Ok(seen) => Found::Secret(name, Box::new(seen)),
             Err(error) if error.is_missing() => Found::Gone,
             Err(error) => stray(error.to_string()),
