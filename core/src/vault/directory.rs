@@ -14,7 +14,7 @@ use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 
 use super::files::{self, FileError};
 use crate::{
-    FileHash, Header, MAX_FILE_BYTES, SecretName, Snapshot, SourceError, Store, StoredFile, Stray,
+    FileHash, MAX_FILE_BYTES, SecretName, Snapshot, SourceError, Store, StoredFile, Stray, Version,
     Watch,
 };
 
@@ -35,17 +35,18 @@ const OPEN_FOLDERS: usize = 128;
 /// showing it, so it is read again the next time.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// A vault's directory. Reads again only what changed since its last snapshot.
+/// A vault's directory. For its versions it reads again only what changed since they were last
+/// asked for.
 pub struct DirectoryStore {
     root: PathBuf,
-    seen: Mutex<HashMap<SecretName, Seen>>,
+    seen: Mutex<HashMap<SecretName, Seen<Version>>>,
 }
 
-/// A file as it was when it was last read.
+/// What is kept of a file, as it was when it was last read.
 #[derive(Clone)]
-struct Seen {
+struct Seen<T> {
     stamp: Stamp,
-    file: StoredFile,
+    kept: T,
 }
 
 /// What changes when a file is replaced or written.
@@ -63,6 +64,34 @@ impl DirectoryStore {
     /// vault that is moved aside and put back goes on being served.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), seen: Mutex::default() }
+    }
+
+    /// What is there now, with all that the files say of themselves. Reads every file.
+    ///
+    /// # Errors
+    /// Where the vault as a whole can't be read.
+    pub fn snapshot(&self) -> Result<Snapshot, SourceError> {
+        let policy = self.policy()?;
+        let before = HashMap::new();
+        let Scan { after, strays, .. } = self.scan(Scan::new(&before, StoredFile::of))?;
+        let files = after.into_iter().map(|(name, seen)| (name, seen.kept)).collect();
+        Ok(Snapshot { policy, files, strays })
+    }
+
+    fn scan<'a, T: Clone + Send + Sync>(
+        &self,
+        mut scan: Scan<'a, T>,
+    ) -> Result<Scan<'a, T>, StoreError> {
+        let root = self.open_root()?;
+        match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
+            Ok(secrets) => scan
+                .directory(secrets, String::new())
+                .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error)),
+        }
+        scan.read_pending();
+        Ok(scan)
     }
 
     fn open_root(&self) -> Result<OwnedFd, StoreError> {
@@ -94,25 +123,21 @@ pub struct StoreError {
 struct Replaced(SecretName);
 
 impl Store for DirectoryStore {
-    fn snapshot(&self) -> Result<Snapshot, SourceError> {
+    fn policy(&self) -> Result<String, SourceError> {
         let root = self.open_root()?;
         let policy = files::read_file(root.as_fd(), POLICY_FILE.as_ref(), MAX_POLICY_BYTES)
             .map_err(|source| self.failed(Path::new(POLICY_FILE), source))?;
+        Ok(String::from_utf8_lossy(&policy).into_owned())
+    }
+
+    fn versions(&self) -> Result<BTreeMap<SecretName, Version>, SourceError> {
+        // Without a policy it is no vault but an empty mount point, say, whose disk has gone.
+        self.policy()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scan = Scan::new(&seen);
-        match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
-            Ok(secrets) => scan
-                .directory(secrets, String::new())
-                .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
-            Err(error) if error.is_missing() => {}
-            Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error).into()),
-        }
-        scan.read_pending();
-        let Scan { after, strays, .. } = scan;
-        let files: BTreeMap<_, _> =
-            after.iter().map(|(name, seen)| (name.clone(), seen.file.clone())).collect();
+        let after = self.scan(Scan::new(&seen, |bytes| StoredFile::of(bytes).version()))?.after;
+        let versions = after.iter().map(|(name, seen)| (name.clone(), seen.kept.clone())).collect();
         *seen = after;
-        Ok(Snapshot { policy: String::from_utf8_lossy(&policy).into_owned(), files, strays })
+        Ok(versions)
     }
 
     fn fetch(&self, name: &SecretName, hash: FileHash) -> Result<Vec<u8>, SourceError> {
@@ -145,9 +170,11 @@ impl Store for DirectoryStore {
     }
 }
 
-struct Scan<'a> {
-    before: &'a HashMap<SecretName, Seen>,
-    after: HashMap<SecretName, Seen>,
+struct Scan<'a, T> {
+    before: &'a HashMap<SecretName, Seen<T>>,
+    /// What to keep of a file's bytes.
+    keep: fn(&[u8]) -> T,
+    after: HashMap<SecretName, Seen<T>>,
     strays: Vec<Stray>,
     /// Files that are still to be read: those of many directories together, on all cores.
     pending: Vec<(Arc<Folder>, OsString)>,
@@ -163,16 +190,17 @@ struct Folder {
 }
 
 /// What a file of a directory turned out to be.
-enum Found {
-    Secret(SecretName, Box<Seen>),
+enum Found<T> {
+    Secret(SecretName, Seen<T>),
     Stray(Stray),
     Gone,
 }
 
-impl<'a> Scan<'a> {
-    fn new(before: &'a HashMap<SecretName, Seen>) -> Self {
+impl<'a, T: Clone + Send + Sync> Scan<'a, T> {
+    fn new(before: &'a HashMap<SecretName, Seen<T>>, keep: fn(&[u8]) -> T) -> Self {
         Self {
             before,
+            keep,
             after: HashMap::new(),
             strays: Vec::new(),
             pending: Vec::new(),
@@ -241,14 +269,14 @@ impl<'a> Scan<'a> {
         self.pending_folders = 0;
         for found in self.files(&pending) {
             match found {
-                Found::Secret(name, seen) => drop(self.after.insert(name, *seen)),
+                Found::Secret(name, seen) => drop(self.after.insert(name, seen)),
                 Found::Stray(stray) => self.strays.push(stray),
                 Found::Gone => {}
             }
         }
     }
 
-    fn files(&self, pending: &[(Arc<Folder>, OsString)]) -> Vec<Found> {
+    fn files(&self, pending: &[(Arc<Folder>, OsString)]) -> Vec<Found<T>> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = pending.len().div_ceil(threads).max(FILES_PER_THREAD);
         let read = |files: &[(Arc<Folder>, OsString)]| {
@@ -262,11 +290,11 @@ impl<'a> Scan<'a> {
             let running: Vec<_> =
                 pending.chunks(share).map(|files| scope.spawn(move || read(files))).collect();
             let finished = running.into_iter().map(thread::ScopedJoinHandle::join);
-            finished.flat_map(|found: Result<Vec<Found>, _>| found.unwrap_or_default()).collect()
+            finished.flat_map(|found: Result<Vec<Found<T>>, _>| found.unwrap_or_default()).collect()
         })
     }
 
-    fn file(&self, folder: &Folder, file_name: &OsString, buffer: &mut Vec<u8>) -> Found {
+    fn file(&self, folder: &Folder, file_name: &OsString, buffer: &mut Vec<u8>) -> Found<T> {
         let Folder { directory, prefix } = folder;
         let stray =
             |reason: String| Found::Stray(Stray { path: path_of(prefix, file_name), reason });
@@ -277,35 +305,36 @@ impl<'a> Scan<'a> {
             Ok(name) => name,
             Err(error) => return stray(error.to_string()),
         };
-        let unchanged = |seen: &&Seen| {
+        let unchanged = |seen: &&Seen<T>| {
             let flags = fs::AtFlags::SYMLINK_NOFOLLOW;
             fs::statat(directory, file_name, flags).is_ok_and(|stat| Stamp::of(&stat) == seen.stamp)
         };
         if let Some(seen) = self.before.get(&name).filter(unchanged) {
-            return Found::Secret(name, Box::new(seen.clone()));
+            return Found::Secret(name, seen.clone());
         }
-        match read_secret(directory.as_fd(), file_name, buffer) {
-            Ok(seen) => Found::Secret(name, Box::new(seen)),
+        match read_secret(directory.as_fd(), file_name, buffer, self.keep) {
+            Ok(seen) => Found::Secret(name, seen),
             Err(error) if error.is_missing() => Found::Gone,
             Err(error) => stray(error.to_string()),
         }
     }
 }
 
-fn read_secret(
+fn read_secret<T>(
     directory: BorrowedFd<'_>,
     file_name: &OsString,
     buffer: &mut Vec<u8>,
-) -> Result<Seen, FileError> {
+    keep: fn(&[u8]) -> T,
+) -> Result<Seen<T>, FileError> {
     let (file, stat) = files::open_file(directory, file_name)?;
     files::read_capped(&file, MAX_FILE_BYTES, buffer)?;
-    let file = StoredFile { hash: FileHash::of(buffer), header: Header::read(buffer) };
+    let kept = keep(buffer);
     let mut stamp = Stamp::of(&stat);
     if !stamp.is_settled() {
-        // No file has this inode, so the next snapshot reads it again.
+        // No file has this inode, so it is read again the next time.
         stamp.inode = 0;
     }
-    Ok(Seen { stamp, file })
+    Ok(Seen { stamp, kept })
 }
 
 fn path_of(prefix: &str, name: &OsString) -> PathBuf {
