@@ -16,7 +16,7 @@ use crate::made_vault::MadeVault;
 const VAULTFS: &str = env!("CARGO_BIN_EXE_vaultfs");
 
 /// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A `vaultfs mount` that is ready. Stopped on drop.
 pub(crate) struct Daemon {

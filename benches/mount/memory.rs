@@ -35,9 +35,7 @@ pub(crate) fn run() -> Result<()> {
         if let Ok(pss) = field(&format!("/proc/{pid}/smaps_rollup"), "Pss:") {
             figure("proportional share", pss, None).report()?;
         }
-        let helper = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let helpers = helper_of(pid)?.or(helper.ok().and_then(|text| text.trim().parse().ok()));
-        if let Some(helper) = helpers {
+        if let Some(helper) = child_of(pid)? {
             figure("the helper process, resident", resident(helper)?, None).report()?;
         }
     }
@@ -57,8 +55,8 @@ fn field(path: &str, name: &str) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// The process that any thread of `pid` has started.
-fn helper_of(pid: u32) -> Result<Option<u32>> {
+/// The process that a thread of `pid` has started.
+fn child_of(pid: u32) -> Result<Option<u32>> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
         if let Some(child) = children.split_whitespace().next() {

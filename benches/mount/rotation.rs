@@ -46,8 +46,8 @@ fn measure(count: usize) -> Result<Samples> {
         let name = &vault.names()[i % count];
         let value = format!("{i:064}").into_bytes();
         let file = vault.secret_file(name);
-        // Hidden, as all files are that are being written.
-        let temporary = file.with_file_name(".new");
+        // Outside the vault, so that the rename is the first that the mount can hear of.
+        let temporary = vault.path("new");
         fs::write(&temporary, vault.seal_next(name, &value)?)?;
         fs::rename(&temporary, &file)?;
         let start = Instant::now();
