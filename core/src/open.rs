@@ -10,10 +10,8 @@ use hmac::Mac;
 
 use crate::header::{HeaderError, RawHeader, value_bytes};
 use crate::seal::value_mac;
-use crate::stanza::{BindingStanza, STANZA_TAG, stanzas_hash};
-use crate::{
-    Claims, Fingerprint, IdentityError, SecretName, Value, ValueBuffer, ValueError, VaultId,
-};
+use crate::stanza::{STANZA_TAG, stanzas_hash};
+use crate::{Claims, Fingerprint, IdentityError, SecretName, Value, ValueError, VaultId};
 
 /// A secret whose file was opened and found to be what it says.
 pub struct Opened {
@@ -79,10 +77,10 @@ pub fn open<'a>(
     identities: impl Iterator<Item = &'a dyn Identity>,
 ) -> Result<Opened, OpenError> {
     let header = RawHeader::read(file)?;
-    // Checked before anything is decrypted, and again on the stanza that age authenticated.
+    // Checked before anything is decrypted; that age authenticated the same is checked below.
     let claimed = header.binding?.ok_or(HeaderError::Unbound)?;
     check_place(&claimed.claims, vault, name)?;
-    let asked = Unwrapper::new(identities.collect());
+    let asked = Unwrapper::new(identities.collect(), Some(claimed.encode()));
     let value = decrypt(file, header.len, &asked).map_err(|error| match error {
         OpenError::NoIdentity { .. } => {
             OpenError::NoIdentity { recipients: claimed.claims.recipients.clone() }
@@ -90,14 +88,12 @@ pub fn open<'a>(
         other => other,
     })?;
     let unwrapped = asked.unwrapped.into_inner().ok_or(OpenError::BindingBroken)?;
-    let binding = unwrapped.binding.ok_or(OpenError::BindingBroken)?;
-    check_place(&binding.claims, vault, name)?;
     let mac_holds =
-        value_mac(&unwrapped.file_key, &value).verify(&binding.value_mac.into()).is_ok();
-    if binding != claimed || unwrapped.stanzas_hash != binding.stanzas_hash || !mac_holds {
+        value_mac(&unwrapped.file_key, &value).verify(&claimed.value_mac.into()).is_ok();
+    if !unwrapped.as_claimed || unwrapped.stanzas_hash != claimed.stanzas_hash || !mac_holds {
         return Err(OpenError::BindingBroken);
     }
-    Ok(Opened { value, claims: binding.claims })
+    Ok(Opened { value, claims: claimed.claims })
 }
 
 /// Opens an age file that is bound to nothing: binary or armored, as `age` writes it.
@@ -116,7 +112,7 @@ pub fn open_unbound<'a>(
     if let Some(binding) = header.binding? {
         return Err(OpenError::OtherName { belongs_to: binding.claims.name });
     }
-    decrypt(&binary, header.len, &Unwrapper::new(identities.collect()))
+    decrypt(&binary, header.len, &Unwrapper::new(identities.collect(), None))
 }
 
 fn check_place(claims: &Claims, vault: VaultId, name: &SecretName) -> Result<(), OpenError> {
@@ -132,15 +128,19 @@ fn check_place(claims: &Claims, vault: VaultId, name: &SecretName) -> Result<(),
 fn decrypt(file: &[u8], header_len: usize, unwrapper: &Unwrapper<'_>) -> Result<Value, OpenError> {
     let size = value_bytes(file.len() - header_len).ok_or(HeaderError::Truncated)?;
     let size = usize::try_from(size).map_err(|_| ValueError::TooLarge)?;
-    let mut value = ValueBuffer::with_capacity(size)?;
     let decryptor =
         Decryptor::new_buffered(HeaderAtOnce { rest: file, header_len }).map_err(opening_failed)?;
     let mut reader = decryptor.decrypt(std::iter::once(unwrapper as _)).map_err(opening_failed)?;
-    match value.read_from(&mut reader) {
-        Err(ValueError::Read(_)) => Err(OpenError::PayloadChanged),
-        Err(other) => Err(other.into()),
-        Ok(()) => Ok(value.finish()),
-    }
+    let changed = |_| OpenError::PayloadChanged;
+    // Exactly so many bytes: a buffer that had to grow would hold twice the memory, locked.
+    Value::fill(size, |bytes| {
+        reader.read_exact(bytes).map_err(changed)?;
+        // age tells a payload that was cut off when its end is read.
+        match reader.read(&mut [0]).map_err(changed)? {
+            0 => Ok(()),
+            _ => Err(OpenError::PayloadChanged),
+        }
+    })
 }
 
 fn opening_failed(error: DecryptError) -> OpenError {
@@ -196,18 +196,21 @@ impl BufRead for HeaderAtOnce<'_> {
 /// Asks each identity in turn, and keeps what the binding is verified with.
 struct Unwrapper<'a> {
     identities: Vec<&'a dyn Identity>,
+    /// Our stanza as it was read before anything was authenticated. It has one spelling only.
+    claimed: Option<Stanza>,
     unwrapped: RefCell<Option<Unwrapped>>,
 }
 
 struct Unwrapped {
     file_key: FileKey,
-    binding: Option<BindingStanza>,
+    /// Whether age authenticated the stanza that was claimed.
+    as_claimed: bool,
     stanzas_hash: [u8; 32],
 }
 
 impl<'a> Unwrapper<'a> {
-    fn new(identities: Vec<&'a dyn Identity>) -> Self {
-        Self { identities, unwrapped: RefCell::new(None) }
+    fn new(identities: Vec<&'a dyn Identity>, claimed: Option<Stanza>) -> Self {
+        Self { identities, claimed, unwrapped: RefCell::new(None) }
     }
 }
 
@@ -228,7 +231,7 @@ impl Identity for Unwrapper<'_> {
                     let ours = stanzas.iter().find(|stanza| stanza.tag == STANZA_TAG);
                     *self.unwrapped.borrow_mut() = Some(Unwrapped {
                         file_key: copy,
-                        binding: ours.and_then(|s| BindingStanza::decode(&s.args, &s.body).ok()),
+                        as_claimed: ours == self.claimed.as_ref(),
                         stanzas_hash: stanzas_hash(stanzas),
                     });
                     return Some(Ok(file_key));

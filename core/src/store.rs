@@ -4,20 +4,27 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::{FileHash, Header, HeaderError, SecretName, SourceError, Watch};
+use crate::{FileHash, Header, HeaderError, SecretName, SourceError, Version, Watch};
 
 /// A carrier of a vault's files. It sees ciphertext only, and need not be trusted.
 pub trait Store: Send + Sync {
-    /// What is there now.
+    /// The text of `vaultfs.yaml`.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    fn policy(&self) -> Result<String, SourceError>;
+
+    /// The version of each file that is there now. Asked for again and again, so it is for the
+    /// store to remember what hasn't changed.
     ///
     /// # Errors
     /// Where the vault as a whole can't be read.
-    fn snapshot(&self) -> Result<Snapshot, SourceError>;
+    fn versions(&self) -> Result<BTreeMap<SecretName, Version>, SourceError>;
 
     /// The file of `name` with exactly this hash.
     ///
     /// # Errors
-    /// Where it is gone or was replaced since the snapshot.
+    /// Where it is gone or was replaced since.
     fn fetch(&self, name: &SecretName, hash: FileHash) -> Result<Vec<u8>, SourceError>;
 
     /// Calls `changed` after each change, perhaps once for several and perhaps without need,
@@ -28,7 +35,7 @@ pub trait Store: Send + Sync {
     fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Watch, SourceError>;
 }
 
-/// A vault's content at one instant.
+/// A vault's content at one instant, with all that its files say of themselves.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The text of `vaultfs.yaml`.
@@ -46,6 +53,23 @@ pub struct StoredFile {
     pub hash: FileHash,
     /// What it says of itself, unverified, or why it is no secret of a vault.
     pub header: Result<Header, HeaderError>,
+}
+
+impl StoredFile {
+    /// What can be told of a file with these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { hash: FileHash::of(bytes), header: Header::read(bytes) }
+    }
+
+    /// The little of it that tells one version from another.
+    pub(crate) fn version(&self) -> Version {
+        let header = self.header.as_ref().ok();
+        Version {
+            hash: self.hash,
+            size_bytes: header.map_or(0, |header| header.value_bytes),
+            rotated_at: header.map(|header| header.claims.rotated_at),
+        }
+    }
 }
 
 /// Something among the secrets that isn't one.

@@ -18,7 +18,7 @@ pub use writer::{LockOut, Rewrapped, VaultWriter, Written};
 use crate::{
     DirectoryStore, FileError, Fingerprint, Header, Identities, MAX_FILE_BYTES, OpenError, Opened,
     POLICY_FILE, Policy, PolicyEditError, PolicyError, PolicyGap, SECRETS_DIRECTORY, SealError,
-    SecretName, Snapshot, SourceError, Store as _, ValueError, Violation, open,
+    SecretName, Snapshot, SourceError, ValueError, Violation, open,
 };
 use directory::MAX_POLICY_BYTES;
 

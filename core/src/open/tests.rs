@@ -3,6 +3,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write as _;
 
 use super::*;
+use crate::stanza::BindingStanza;
 use crate::{Generation, Header, Recipient, seal};
 
 fn claims(name: &str) -> Claims {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 
 use super::files::{self, FileError};
 use crate::{
-    FileHash, Header, MAX_FILE_BYTES, SecretName, Snapshot, SourceError, Store, StoredFile, Stray,
+    FileHash, MAX_FILE_BYTES, SecretName, Snapshot, SourceError, Store, StoredFile, Stray, Version,
     Watch,
 };
 
@@ -27,23 +27,26 @@ pub const SECRETS_DIRECTORY: &str = "secrets";
 pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
 /// More files than this in one vault are not read: a repository must not exhaust a host.
 const MAX_FILES: usize = 200_000;
-/// Below this many files of one directory a second thread costs more than it saves.
-const FILES_PER_THREAD: usize = 256;
+/// Below this many files a second thread costs more than it saves.
+const FILES_PER_THREAD: usize = 64;
+/// The files of so many directories are read together. Each is open until then.
+const OPEN_FOLDERS: usize = 128;
 /// A file that changed this shortly before it was read may change again without its times
 /// showing it, so it is read again the next time.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// A vault's directory. Reads again only what changed since its last snapshot.
+/// A vault's directory. For its versions it reads again only what changed since they were last
+/// asked for.
 pub struct DirectoryStore {
     root: PathBuf,
-    seen: Mutex<HashMap<SecretName, Seen>>,
+    seen: Mutex<HashMap<SecretName, Seen<Version>>>,
 }
 
-/// A file as it was when it was last read.
+/// What is kept of a file, as it was when it was last read.
 #[derive(Clone)]
-struct Seen {
+struct Seen<T> {
     stamp: Stamp,
-    file: StoredFile,
+    kept: T,
 }
 
 /// What changes when a file is replaced or written.
@@ -61,6 +64,34 @@ impl DirectoryStore {
     /// vault that is moved aside and put back goes on being served.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), seen: Mutex::default() }
+    }
+
+    /// What is there now, with all that the files say of themselves. Reads every file.
+    ///
+    /// # Errors
+    /// Where the vault as a whole can't be read.
+    pub fn snapshot(&self) -> Result<Snapshot, SourceError> {
+        let policy = self.policy()?;
+        let before = HashMap::new();
+        let Scan { after, strays, .. } = self.scan(Scan::new(&before, StoredFile::of))?;
+        let files = after.into_iter().map(|(name, seen)| (name, seen.kept)).collect();
+        Ok(Snapshot { policy, files, strays })
+    }
+
+    fn scan<'a, T: Clone + Send + Sync>(
+        &self,
+        mut scan: Scan<'a, T>,
+    ) -> Result<Scan<'a, T>, StoreError> {
+        let root = self.open_root()?;
+        match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
+            Ok(secrets) => scan
+                .directory(secrets, String::new())
+                .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error)),
+        }
+        scan.read_pending();
+        Ok(scan)
     }
 
     fn open_root(&self) -> Result<OwnedFd, StoreError> {
@@ -92,24 +123,21 @@ pub struct StoreError {
 struct Replaced(SecretName);
 
 impl Store for DirectoryStore {
-    fn snapshot(&self) -> Result<Snapshot, SourceError> {
+    fn policy(&self) -> Result<String, SourceError> {
         let root = self.open_root()?;
         let policy = files::read_file(root.as_fd(), POLICY_FILE.as_ref(), MAX_POLICY_BYTES)
             .map_err(|source| self.failed(Path::new(POLICY_FILE), source))?;
+        Ok(String::from_utf8_lossy(&policy).into_owned())
+    }
+
+    fn versions(&self) -> Result<BTreeMap<SecretName, Version>, SourceError> {
+        // Without a policy it is no vault but an empty mount point, say, whose disk has gone.
+        self.policy()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scan = Scan { before: &seen, after: HashMap::new(), strays: Vec::new() };
-        match files::open_directory(root.as_fd(), SECRETS_DIRECTORY.as_ref()) {
-            Ok(secrets) => scan
-                .directory(&secrets, "")
-                .map_err(|source| self.failed(Path::new(SECRETS_DIRECTORY), source))?,
-            Err(error) if error.is_missing() => {}
-            Err(error) => return Err(self.failed(Path::new(SECRETS_DIRECTORY), error).into()),
-        }
-        let Scan { after, strays, .. } = scan;
-        let files: BTreeMap<_, _> =
-            after.iter().map(|(name, seen)| (name.clone(), seen.file.clone())).collect();
+        let after = self.scan(Scan::new(&seen, |bytes| StoredFile::of(bytes).version()))?.after;
+        let versions = after.iter().map(|(name, seen)| (name.clone(), seen.kept.clone())).collect();
         *seen = after;
-        Ok(Snapshot { policy: String::from_utf8_lossy(&policy).into_owned(), files, strays })
+        Ok(versions)
     }
 
     fn fetch(&self, name: &SecretName, hash: FileHash) -> Result<Vec<u8>, SourceError> {
@@ -144,24 +172,49 @@ impl Store for DirectoryStore {
     }
 }
 
-struct Scan<'a> {
-    before: &'a HashMap<SecretName, Seen>,
-    after: HashMap<SecretName, Seen>,
+struct Scan<'a, T> {
+    before: &'a HashMap<SecretName, Seen<T>>,
+    /// What to keep of a file's bytes.
+    keep: fn(&[u8]) -> T,
+    after: HashMap<SecretName, Seen<T>>,
     strays: Vec<Stray>,
+    /// Files that are still to be read: those of many directories together, on all cores.
+    pending: Vec<(Arc<Folder>, OsString)>,
+    pending_folders: usize,
+    listed_files: usize,
+}
+
+/// An open directory among the secrets.
+struct Folder {
+    directory: OwnedFd,
+    /// What the names of its secrets begin with: empty, or ending in `/`.
+    prefix: String,
 }
 
 /// What a file of a directory turned out to be.
-enum Found {
-    Secret(SecretName, Box<Seen>),
+enum Found<T> {
+    Secret(SecretName, Seen<T>),
     Stray(Stray),
     Gone,
 }
 
-impl Scan<'_> {
-    fn directory(&mut self, directory: &OwnedFd, prefix: &str) -> Result<(), FileError> {
+impl<'a, T: Clone + Send + Sync> Scan<'a, T> {
+    fn new(before: &'a HashMap<SecretName, Seen<T>>, keep: fn(&[u8]) -> T) -> Self {
+        Self {
+            before,
+            keep,
+            after: HashMap::new(),
+            strays: Vec::new(),
+            pending: Vec::new(),
+            pending_folders: 0,
+            listed_files: 0,
+        }
+    }
+
+    fn directory(&mut self, directory: OwnedFd, prefix: String) -> Result<(), FileError> {
         let mut names = Vec::new();
         let mut directories = Vec::new();
-        for entry in fs::Dir::read_from(directory)? {
+        for entry in fs::Dir::read_from(&directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             // Hidden: `.`, `..`, files being written, `.gitkeep`.
@@ -179,63 +232,72 @@ impl Scan<'_> {
                 _ => names.push(name),
             }
         }
-        if self.after.len() + names.len() > MAX_FILES {
+        if self.listed_files + names.len() > MAX_FILES {
             return Err(FileError::TooLarge(MAX_FILES));
         }
-        for found in self.files(directory.as_fd(), prefix, &names) {
-            match found {
-                Found::Secret(name, seen) => drop(self.after.insert(name, *seen)),
-                Found::Stray(stray) => self.strays.push(stray),
-                Found::Gone => {}
-            }
+        let folder = Arc::new(Folder { directory, prefix });
+        if !names.is_empty() {
+            self.listed_files += names.len();
+            self.pending_folders += 1;
+            self.pending.extend(names.into_iter().map(|name| (Arc::clone(&folder), name)));
+        }
+        if self.pending_folders == OPEN_FOLDERS {
+            self.read_pending();
         }
         for name in directories {
-            self.subdirectory(directory.as_fd(), prefix, &name);
+            self.subdirectory(&folder, &name);
         }
         Ok(())
     }
 
     /// A directory that can't be read is a stray; the others go on.
-    fn subdirectory(&mut self, parent: BorrowedFd<'_>, prefix: &str, name: &OsString) {
-        let stray = |reason: String| Stray { path: path_of(prefix, name), reason };
-        let Some(path) = name.to_str().map(|name| format!("{prefix}{name}")) else {
+    fn subdirectory(&mut self, parent: &Folder, name: &OsString) {
+        let stray = |reason: String| Stray { path: path_of(&parent.prefix, name), reason };
+        let Some(path) = name.to_str().map(|name| format!("{}{name}", parent.prefix)) else {
             return self.strays.push(stray("its name is not UTF-8".to_owned()));
         };
         if let Err(error) = path.parse::<SecretName>() {
             return self.strays.push(stray(error.to_string()));
         }
-        let read = files::open_directory(parent, name)
-            .and_then(|directory| self.directory(&directory, &format!("{path}/")));
+        let read = files::open_directory(parent.directory.as_fd(), name)
+            .and_then(|directory| self.directory(directory, format!("{path}/")));
         if let Err(error) = read {
             self.strays.push(stray(error.to_string()));
         }
     }
 
-    fn files(&self, directory: BorrowedFd<'_>, prefix: &str, names: &[OsString]) -> Vec<Found> {
+    fn read_pending(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_folders = 0;
+        for found in self.files(&pending) {
+            match found {
+                Found::Secret(name, seen) => drop(self.after.insert(name, seen)),
+                Found::Stray(stray) => self.strays.push(stray),
+                Found::Gone => {}
+            }
+        }
+    }
+
+    fn files(&self, pending: &[(Arc<Folder>, OsString)]) -> Vec<Found<T>> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = names.len().div_ceil(threads).max(FILES_PER_THREAD);
-        let read = |names: &[OsString]| {
+        let share = pending.len().div_ceil(threads).max(FILES_PER_THREAD);
+        let read = |files: &[(Arc<Folder>, OsString)]| {
             let mut buffer = Vec::new();
-            names.iter().map(|name| self.file(directory, prefix, name, &mut buffer)).collect()
+            files.iter().map(|(folder, name)| self.file(folder, name, &mut buffer)).collect()
         };
-        if names.len() <= share {
-            return read(names);
+        if pending.len() <= share {
+            return read(pending);
         }
         thread::scope(|scope| {
             let running: Vec<_> =
-                names.chunks(share).map(|names| scope.spawn(move || read(names))).collect();
+                pending.chunks(share).map(|files| scope.spawn(move || read(files))).collect();
             let finished = running.into_iter().map(thread::ScopedJoinHandle::join);
-            finished.flat_map(|found: Result<Vec<Found>, _>| found.unwrap_or_default()).collect()
+            finished.flat_map(|found: Result<Vec<Found<T>>, _>| found.unwrap_or_default()).collect()
         })
     }
 
-    fn file(
-        &self,
-        directory: BorrowedFd<'_>,
-        prefix: &str,
-        file_name: &OsString,
-        buffer: &mut Vec<u8>,
-    ) -> Found {
+    fn file(&self, folder: &Folder, file_name: &OsString, buffer: &mut Vec<u8>) -> Found<T> {
+        let Folder { directory, prefix } = folder;
         let stray =
             |reason: String| Found::Stray(Stray { path: path_of(prefix, file_name), reason });
         let Some(stem) = file_name.to_str().and_then(|name| name.strip_suffix(".age")) else {
@@ -245,35 +307,36 @@ impl Scan<'_> {
             Ok(name) => name,
             Err(error) => return stray(error.to_string()),
         };
-        let unchanged = |seen: &&Seen| {
+        let unchanged = |seen: &&Seen<T>| {
             let flags = fs::AtFlags::SYMLINK_NOFOLLOW;
             fs::statat(directory, file_name, flags).is_ok_and(|stat| Stamp::of(&stat) == seen.stamp)
         };
         if let Some(seen) = self.before.get(&name).filter(unchanged) {
-            return Found::Secret(name, Box::new(seen.clone()));
+            return Found::Secret(name, seen.clone());
         }
-        match read_secret(directory, file_name, buffer) {
-            Ok(seen) => Found::Secret(name, Box::new(seen)),
+        match read_secret(directory.as_fd(), file_name, buffer, self.keep) {
+            Ok(seen) => Found::Secret(name, seen),
             Err(error) if error.is_missing() => Found::Gone,
             Err(error) => stray(error.to_string()),
         }
     }
 }
 
-fn read_secret(
+fn read_secret<T>(
     directory: BorrowedFd<'_>,
     file_name: &OsString,
     buffer: &mut Vec<u8>,
-) -> Result<Seen, FileError> {
+    keep: fn(&[u8]) -> T,
+) -> Result<Seen<T>, FileError> {
     let (file, stat) = files::open_file(directory, file_name)?;
     files::read_capped(&file, MAX_FILE_BYTES, buffer)?;
-    let file = StoredFile { hash: FileHash::of(buffer), header: Header::read(buffer) };
+    let kept = keep(buffer);
     let mut stamp = Stamp::of(&stat);
     if !stamp.is_settled() {
-        // No file has this inode, so the next snapshot reads it again.
+        // No file has this inode, so it is read again the next time.
         stamp.inode = 0;
     }
-    Ok(Seen { stamp, file })
+    Ok(Seen { stamp, kept })
 }
 
 fn path_of(prefix: &str, name: &OsString) -> PathBuf {

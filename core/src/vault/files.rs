@@ -155,8 +155,10 @@ pub(crate) fn read_file(
     name: &OsStr,
     limit: usize,
 ) -> Result<Vec<u8>, FileError> {
-    let (file, _) = open_file(directory, name)?;
-    let mut bytes = Vec::new();
+    let (file, stat) = open_file(directory, name)?;
+    // One more than the size, so that the end is seen without growing.
+    let size = usize::try_from(stat.st_size).unwrap_or(0).min(limit);
+    let mut bytes = Vec::with_capacity(size + 1);
     read_capped(&file, limit, &mut bytes)?;
     Ok(bytes)
 }

@@ -24,7 +24,7 @@ impl VaultSource {
     /// # Errors
     /// Where the store can't be read or its policy can't be understood.
     pub fn new(store: Arc<dyn Store>, identities: Identities) -> Result<Self, SourceError> {
-        let vault = Policy::parse(&store.snapshot()?.policy)?.vault_id();
+        let vault = Policy::parse(&store.policy()?)?.vault_id();
         Ok(Self { store, vault, identities, marks: Mutex::default() })
     }
 
@@ -36,17 +36,7 @@ impl VaultSource {
 
 impl Source for VaultSource {
     fn list(&self) -> Result<Listing, SourceError> {
-        let files = self.store.snapshot()?.files;
-        let versions = files.into_iter().map(|(name, file)| {
-            let header = file.header.as_ref().ok();
-            let version = Version {
-                hash: file.hash,
-                size_bytes: header.map_or(0, |header| header.value_bytes),
-                rotated_at: header.map(|header| header.claims.rotated_at),
-            };
-            (name, version)
-        });
-        Ok(Listing { versions: versions.collect() })
+        Ok(Listing { versions: self.store.versions()? })
     }
 
     fn load(&self, name: &SecretName, version: &Version) -> Result<Value, SourceError> {

@@ -80,9 +80,8 @@ fn each_replacement_is_seen_also_within_one_tick_of_the_clock() {
     let path = directory.path().join(SECRETS_DIRECTORY).join("A.age");
     for n in 0..200_u32 {
         std::fs::write(&path, n.to_string()).unwrap();
-        let snapshot = store.snapshot().unwrap();
-        let file = snapshot.files.values().next().unwrap();
-        assert_eq!(file.hash, FileHash::of(n.to_string().as_bytes()));
+        let versions = store.versions().unwrap();
+        assert_eq!(versions.values().next().unwrap().hash, FileHash::of(n.to_string().as_bytes()));
     }
 }
 
@@ -108,6 +107,15 @@ fn changes_are_told_to_who_watches() {
     std::fs::write(deeper.join("A.age"), "x").unwrap();
     changes.recv_timeout(Duration::from_secs(10)).unwrap();
     drop(watch);
+}
+
+#[test]
+fn an_emptied_directory_is_an_error_and_not_a_vault_without_secrets() {
+    let (directory, store) = vault();
+    assert!(store.versions().unwrap().is_empty());
+    std::fs::remove_dir(directory.path().join(SECRETS_DIRECTORY)).unwrap();
+    std::fs::remove_file(directory.path().join(POLICY_FILE)).unwrap();
+    assert!(store.versions().unwrap_err().to_string().contains(POLICY_FILE));
 }
 
 #[test]
