@@ -103,6 +103,7 @@ impl MadeVault {
     pub(crate) fn seal_next(&self, name: &SecretName, value: &[u8]) -> Result<Vec<u8>> {
         let before = fs::read(self.secret_file(name))?;
         let generation = Header::read(&before)?.claims.generation.next();
+        let generation = generation.context("the last generation")?;
         self.seal(name, generation, Some(FileHash::of(&before)), value)
     }
 
