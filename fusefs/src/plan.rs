@@ -68,7 +68,7 @@ impl Plan {
     }
 
     /// The place that keeps `place` from being used: itself, one above it, or one below it.
-    fn obstacle(&self, place: &SecretName) -> Option<SecretName> {
+    pub(crate) fn obstacle(&self, place: &SecretName) -> Option<SecretName> {
         let text = place.as_str();
         let above = text.match_indices('/').filter_map(|(at, _)| text[..at].parse().ok());
         let above_or_same = above.chain([place.clone()]).find(|name| self.files.contains_key(name));

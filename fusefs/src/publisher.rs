@@ -26,6 +26,10 @@ const LINGER: Duration = Duration::from_millis(100);
 /// How long changes don't wait for the kernel after it was told of one too late.
 const HELD_UP: Duration = Duration::from_secs(5);
 
+/// What is replaced in two steps is missing in between: git removes a file before it writes the next.
+/// Only what is missing for this long is gone.
+const GONE_AFTER: Duration = Duration::from_millis(100);
+
 /// What is served, and how it is renewed.
 pub(crate) struct Publisher {
     tree: Arc<Tree>,
@@ -39,6 +43,8 @@ pub(crate) struct Publisher {
     /// By place.
     served: BTreeMap<SecretName, Served>,
     lingering: VecDeque<(Instant, Ino)>,
+    /// Served places whose secret the source has lost, with the time when that was seen first.
+    lost: BTreeMap<SecretName, Instant>,
     /// Required exposures that select nothing.
     missing: BTreeSet<String>,
     held_up_until: Option<Instant>,
@@ -78,6 +84,7 @@ impl Publisher {
             notes: None,
             served: BTreeMap::new(),
             lingering: VecDeque::new(),
+            lost: BTreeMap::new(),
             missing: BTreeSet::new(),
             held_up_until: None,
         }
@@ -94,11 +101,24 @@ impl Publisher {
         let serving = self.served.iter().map(|(p, s)| (p.clone(), s.secret.clone())).collect();
         let plan = Plan::new(&self.exposures, &listing, &serving);
         self.missing = Plan::missing(&self.exposures, &listing);
+        // What is served is what the source has, again if something else was there meanwhile.
+        let current: BTreeSet<&SecretName> = plan
+            .files
+            .iter()
+            .filter(|(place, planned)| !self.is_due(place, planned))
+            .map(|(_, planned)| &planned.secret)
+            .collect();
         let mut changes = self.status.update(|state| {
             state.source_problem = None;
             state.displaced.clone_from(&plan.displaced);
             state.broken.retain(|secret, _| listing.versions.contains_key(secret));
-            state.last_good.retain(|secret, _| listing.versions.contains_key(secret));
+            state.last_good.retain(|secret, _| {
+                let is_current = current.contains(secret);
+                if is_current {
+                    tracing::info!(secret = %secret, "served again in its current version");
+                }
+                listing.versions.contains_key(secret) && !is_current
+            });
         });
         for (secret, reason) in &plan.displaced {
             if changes == Changed::Yes {
@@ -169,9 +189,22 @@ impl Publisher {
         None
     }
 
+    /// When to look whether what is lost has come back.
+    pub(crate) fn gone_at(&self) -> Option<Instant> {
+        self.lost.values().min().map(|since| *since + GONE_AFTER)
+    }
+
     fn remove_all_but(&mut self, plan: &Plan) {
-        let gone: Vec<_> =
-            self.served.keys().filter(|place| !plan.files.contains_key(place)).cloned().collect();
+        let now = Instant::now();
+        let lost = self.served.keys().filter(|place| !plan.files.contains_key(place));
+        let since = |place: &SecretName| self.lost.get(place).copied().unwrap_or(now);
+        self.lost = lost.map(|place| (place.clone(), since(place))).collect();
+        // What takes the place of something lost doesn't wait for it.
+        let is_gone = |place: &SecretName, since: &Instant| {
+            now.duration_since(*since) >= GONE_AFTER || plan.obstacle(place).is_some()
+        };
+        let gone: Vec<_> = self.lost.extract_if(.., |place, since| is_gone(place, since)).collect();
+        let gone: Vec<_> = gone.into_iter().map(|(place, _)| place).collect();
         for place in &gone {
             self.served.remove(place);
             if let Some(staged) = self.tree.stage_removal(place) {

@@ -56,11 +56,12 @@ impl Refresh {
         let mut poll_at = Instant::now() + self.pause();
         loop {
             let retire_at = publisher.retire_lingering();
-            let next = retire_at.map_or(poll_at, |at| at.min(poll_at));
+            let look_at = publisher.gone_at().map_or(poll_at, |at| at.min(poll_at));
+            let next = retire_at.map_or(look_at, |at| at.min(look_at));
             match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Changed) if settle(wakes) == Settled::Stop => return,
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < poll_at => continue,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < look_at => continue,
                 Ok(Wake::Changed) | Err(RecvTimeoutError::Timeout) => {}
             }
             if self.watch.is_none() {
@@ -71,7 +72,7 @@ impl Refresh {
                 Err(e) => {
                     // A watch of what has vanished sees nothing of what comes in its place.
                     self.watch = None;
-                    problem(status, "the source can't be read", &*e)
+                    problem(status, "the source can't be read", "what is served stays", &*e)
                 }
             };
             if outcome == Changed::Yes {
@@ -90,7 +91,7 @@ impl Refresh {
         match source.watch(Box::new(changed)) {
             Ok(watch) => self.watch = Some(watch),
             Err(e) => {
-                problem(status, "the source can't be watched", &*e);
+                problem(status, "the source can't be watched", "changes may be seen late", &*e);
             }
         }
     }
@@ -111,12 +112,13 @@ impl Refresh {
 fn problem(
     status: &Status,
     what: &str,
+    consequence: &str,
     error: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> Changed {
     let text = format!("{what}: {}", reason(error));
     let changed = status.update(|state| state.source_problem = Some(text.clone()));
     if changed == Changed::Yes {
-        tracing::error!(problem = text, "the last good versions are served");
+        tracing::error!(problem = text, "{consequence}");
     }
     changed
 }
