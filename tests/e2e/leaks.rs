@@ -247,6 +247,14 @@ fn a_reader_who_kills_the_helper_gains_nothing() {
     disturb_the_helper(Signal::KILL);
 }
 
+#[test]
+fn a_reader_who_stops_the_helper_gains_nothing() {
+    if !can_mount("a_reader_who_stops_the_helper_gains_nothing") {
+        return;
+    }
+    disturb_the_helper(Signal::STOP);
+}
+
 /// The helper has the reader's uid, and so the reader may send it signals.
 fn disturb_the_helper(signal: Signal) {
     let sandbox = Sandbox::new();

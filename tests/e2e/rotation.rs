@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
 use crate::support::{Ran, Sandbox, has, not_run};
@@ -153,6 +153,32 @@ fn a_checkout_replaces_many_secrets_at_once() {
             daemon.await_value(name, &Repository::value(name, round));
         }
         daemon.eventually("all is well", || daemon.status() == "40 secrets served");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_secret_is_not_missed_while_its_file_is_replaced_in_two_steps() {
+    if !can_mount("a_secret_is_not_missed_while_its_file_is_replaced_in_two_steps") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.add("A", b"one");
+    let file = fs::read(sandbox.file("A")).unwrap();
+    let daemon = Daemon::private(&sandbox);
+    let path = daemon.path("A");
+    for _ in 0..5 {
+        // As `git checkout` does on a busy machine: gone, empty, half there, there.
+        fs::remove_file(sandbox.file("A")).unwrap();
+        for len in [0, file.len() / 2, file.len()] {
+            READER.run(|| {
+                let until = Instant::now() + Duration::from_millis(20);
+                while Instant::now() < until {
+                    assert_eq!(fs::read(&path).unwrap(), b"one");
+                }
+            });
+            fs::write(sandbox.file("A"), &file[..len]).unwrap();
+        }
     }
     daemon.stop();
 }

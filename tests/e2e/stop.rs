@@ -160,6 +160,37 @@ fn a_mount_that_someone_else_takes_away_ends_the_process_with_an_error() {
 }
 
 #[test]
+fn a_connection_that_someone_cuts_ends_the_process_with_an_error() {
+    if !can_mount("a_connection_that_someone_cuts_ends_the_process_with_an_error") {
+        return;
+    }
+    let sandbox = vault();
+    let daemon = Daemon::private(&sandbox);
+    let held = daemon.path("A");
+    let _held = READER.run(|| File::open(&held)).unwrap();
+    // What `umount -f` does: it fails, because the mount is in use, and cuts all the same.
+    assert_eq!(unmount(daemon.mountpoint(), UnmountFlags::FORCE), Err(Errno::BUSY));
+    assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
+    assert!(!is_mounted(daemon.mountpoint()), "{}", daemon.log());
+}
+
+#[test]
+fn what_someone_mounts_in_its_place_is_left_alone() {
+    if !can_mount("what_someone_mounts_in_its_place_is_left_alone") {
+        return;
+    }
+    let sandbox = vault();
+    for options in [&FOR_READER[..], &SHARED] {
+        let daemon = Daemon::ready(&sandbox, options);
+        unmount(daemon.mountpoint(), UnmountFlags::DETACH).unwrap();
+        // The kernel gives it the number that the first one had.
+        mount("none", daemon.mountpoint(), "tmpfs", MountFlags::empty(), None).unwrap();
+        assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
+        assert!(is_mounted(daemon.mountpoint()), "{}", daemon.log());
+    }
+}
+
+#[test]
 fn unmount_ends_a_mount_from_another_process() {
     if !can_mount("unmount_ends_a_mount_from_another_process") {
         return;

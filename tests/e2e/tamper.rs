@@ -269,3 +269,21 @@ fn links_pipes_and_huge_files_in_the_vault_are_passed_over() {
     }
     daemon.stop();
 }
+
+#[test]
+fn what_comes_back_as_it_was_is_well_again() {
+    if !can_mount("what_comes_back_as_it_was_is_well_again") {
+        return;
+    }
+    let sandbox = vault();
+    let good = fs::read(sandbox.file("prod/A")).unwrap();
+    let daemon = Daemon::private(&sandbox);
+    for _ in 0..3 {
+        replace(&sandbox, "prod/A", &good[..good.len() - 1]);
+        daemon.await_status("last good version: prod/A");
+        replace(&sandbox, "prod/A", &good);
+        daemon.eventually("all is well again", || daemon.status() == "2 secrets served");
+        assert_eq!(READER.read(daemon.path("prod/A")).unwrap(), b"CANARY-A");
+    }
+    daemon.stop();
+}
