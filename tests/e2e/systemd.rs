@@ -18,17 +18,14 @@ const DEBIAN: [&str; 3] = ["--variant=minbase", "--include=systemd,systemd-sysv,
 
 /// The unit of docs/services.md, for these options of `mount`; faster to notice and to restart.
 fn mount_unit(options: &str) -> String {
-    format!(
-        "[Service]\n\
-         Type=notify\n\
-         ExecStartPre=-mkdir -p /run/vaultfs\n\
-         ExecStart=/usr/local/bin/vaultfs --vault /srv/secrets mount /run/vaultfs {options}\n\
-         LoadCredential=identity:/etc/vaultfs/identity.txt\n\
-         LimitMEMLOCK=64M\n\
-         WatchdogSec=2\n\
-         Restart=on-failure\n\
-         RestartSec=100ms\n"
-    )
+    let page = include_str!("../../docs/services.md");
+    let (_, unit) = page.split_once("```ini\n").unwrap();
+    let (unit, _) = unit.split_once("```\n").unwrap();
+    let quick = "WatchdogSec=2\nRestartSec=100ms\n";
+    for part in [" --uid app\n", "WatchdogSec=30\n"] {
+        assert!(unit.contains(part), "{part:?} is not in {unit}");
+    }
+    unit.replace(" --uid app\n", &format!(" {options}\n")).replace("WatchdogSec=30\n", quick)
 }
 
 /// Counts the mounts.
