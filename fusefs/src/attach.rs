@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -163,6 +164,8 @@ fn attach_through_fusermount(
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Signals to our whole process group, such as Ctrl-C, aren't for it.
+        .process_group(0)
         .spawn()
         .map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => AttachError::FusermountMissing(e),

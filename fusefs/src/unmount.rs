@@ -1,6 +1,7 @@
 //! Taking a mount of ours out of the mount table, and nobody else's.
 
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -88,6 +89,8 @@ fn fusermount_unmount(path: &Path) -> Result<(), UnmountError> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Signals to our whole process group, such as Ctrl-C, aren't for it.
+        .process_group(0)
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
     let deadline = Instant::now() + PATIENCE;
