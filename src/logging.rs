@@ -5,8 +5,11 @@ use std::env;
 use std::os::fd::AsFd as _;
 
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::output::visible;
 
 /// The variable that says how much is logged: `error`, `warn`, `info` (the default), `debug`.
 const LEVEL_VARIABLE: &str = "VAULTFS_LOG";
@@ -24,7 +27,13 @@ pub(crate) fn start() {
         let journal = journal.with_syslog_identifier("vaultfs".to_owned());
         return registry.with(journal.with_field_prefix(Some("VAULTFS".to_owned()))).init();
     }
+    // A message says it all; fields are for what searches the journal.
+    let message = debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", visible(&format!("{value:?}"))),
+        _ => Ok(()),
+    });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = lines.fmt_fields(message);
     registry.with(lines.without_time()).init();
 }
 

@@ -165,6 +165,15 @@ pub enum VaultError {
     },
 }
 
+const GIT_ATTRIBUTES_FILE: &str = ".gitattributes";
+/// A small age file may look like text to git, which could then change its line ends or put
+/// conflict marks into it.
+const GIT_ATTRIBUTES: &[u8] = b"*.age binary\n";
+
+fn directory_lacks(directory: &OwnedFd, file_name: &str) -> bool {
+    files::file_type(directory.as_fd(), file_name.as_ref()).is_none()
+}
+
 impl Vault {
     /// The vault that `start` lies in: the nearest directory upward with a `vaultfs.yaml`, which
     /// must belong to one of the `owners`. Anyone can put one into a directory like `/tmp`.
@@ -216,6 +225,10 @@ impl Vault {
         let directory = vault.open_root()?;
         files::make_beneath(directory.as_fd(), SECRETS_DIRECTORY.as_ref())
             .map_err(|e| vault.file_error(SECRETS_DIRECTORY, "written", e))?;
+        if directory_lacks(&directory, GIT_ATTRIBUTES_FILE) {
+            files::replace_file(directory.as_fd(), GIT_ATTRIBUTES_FILE.as_ref(), GIT_ATTRIBUTES)
+                .map_err(|e| vault.file_error(GIT_ATTRIBUTES_FILE, "written", e))?;
+        }
         // Last, because this file is what makes the directory a vault.
         files::replace_file(directory.as_fd(), POLICY_FILE.as_ref(), policy.as_bytes())
             .map_err(|e| vault.file_error(POLICY_FILE, "written", e))?;

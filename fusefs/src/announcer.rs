@@ -101,7 +101,7 @@ impl Renamer {
             Change::RemoveDirectory => running.remove_directory(&path(&staged.name)),
         };
         if let Err(HelperError::Lost(e)) = &done {
-            tracing::warn!(error = %e, "directory watchers get no events for a while");
+            tracing::warn!(error = %e, "directory watchers get no events for a while: {e}");
             *helper = None;
         }
         done
@@ -132,13 +132,15 @@ impl Announcer {
         if let Some(renamer) = &self.renamer {
             match renamer.perform(staged) {
                 Ok(()) => return,
-                Err(e) => tracing::debug!(error = %e, name = staged.name, "not renamed"),
+                Err(e) => {
+                    tracing::debug!(error = %e, name = staged.name, "{}: not renamed: {e}", staged.name);
+                }
             }
         }
         if let Some(old) = staged.old {
             let (parent, old) = (INodeNo(staged.parent.0), INodeNo(old.0));
             if let Err(e) = self.notifier.delete(parent, old, OsStr::new(&staged.name)) {
-                tracing::debug!(error = %e, name = staged.name, "watchers aren't told");
+                tracing::debug!(error = %e, name = staged.name, "{}: watchers aren't told: {e}", staged.name);
             }
         }
     }

@@ -102,7 +102,7 @@ impl Loader {
                 Err(e) => {
                     failed = true;
                     let reason = reason(&*e);
-                    tracing::error!(secret = %secret, %reason, "the secret can't be loaded");
+                    tracing::error!(secret = %secret, %reason, "{secret}: can't be loaded: {reason}");
                     self.status.update(|state| {
                         state.broken.insert(secret, reason);
                     })

@@ -173,7 +173,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Err(e) = self.end() {
-            tracing::error!(error = %e, "a mount is left behind");
+            tracing::error!(error = %e, "a mount is left behind: {e}");
         }
     }
 }
@@ -197,7 +197,7 @@ impl Shared {
             Err(e) => {
                 self.stopping.store(true, Ordering::Relaxed);
                 if let Err(e) = self.take_down() {
-                    tracing::error!(error = %e, "a mount is left behind");
+                    tracing::error!(error = %e, "a mount is left behind: {e}");
                 }
                 (self.events)(MountEvent::Failed(e));
             }
@@ -358,7 +358,7 @@ impl Shared {
                 (shared.events)(MountEvent::Unmounted);
             }
             Ok(Seen::Gone | Seen::End) => {}
-            Err(e) => tracing::error!(error = %e, "the mount table can't be watched"),
+            Err(e) => tracing::error!(error = %e, "the mount table can't be watched: {e}"),
         })?;
         Ok(ours)
     }

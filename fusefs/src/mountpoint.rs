@@ -92,7 +92,8 @@ impl Mountpoint {
                 let filesystem_type = entry.filesystem_type;
                 return Err(MountpointError::AlreadyMounted { path, filesystem_type });
             }
-            tracing::warn!(mountpoint = %path.display(), "removing the mount of a process that died");
+            let mountpoint = path.display();
+            tracing::warn!(%mountpoint, "{mountpoint}: removing the mount of a process that died");
             detach(&entry)
                 .map_err(|source| MountpointError::Stale { path: path.clone(), source })?;
         }

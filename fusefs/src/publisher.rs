@@ -28,7 +28,7 @@ const HELD_UP: Duration = Duration::from_secs(5);
 
 /// What is replaced in two steps is missing in between: git removes a file before it writes the next.
 /// Only what is missing for this long is gone.
-const GONE_AFTER: Duration = Duration::from_millis(100);
+const GONE_AFTER: Duration = Duration::from_millis(250);
 
 /// What is served, and how it is renewed.
 pub(crate) struct Publisher {
@@ -122,7 +122,7 @@ impl Publisher {
         });
         for (secret, reason) in &plan.displaced {
             if changes == Changed::Yes {
-                tracing::warn!(secret = %secret, reason, "not served");
+                tracing::warn!(%secret, reason, "{secret}: not served: {reason}");
             }
         }
         self.remove_all_but(&plan);
@@ -239,18 +239,18 @@ impl Publisher {
                 (state.broken.remove(secret), state.last_good.remove(secret));
             match result {
                 Ok(_) if was_broken.is_some() || was_last_good.is_some() => {
-                    tracing::info!(secret = %secret, "served again in its current version");
+                    tracing::info!(%secret, "{secret}: served again in its current version");
                 }
                 Ok(_) => {}
                 Err(reason) if good => {
                     if was_last_good.as_ref() != Some(reason) {
-                        tracing::error!(secret = %secret, reason, "an earlier version is served");
+                        tracing::error!(%secret, reason, "{secret}: an earlier version is served: {reason}");
                     }
                     state.last_good.insert(secret.clone(), reason.clone());
                 }
                 Err(reason) => {
                     if was_broken.as_ref() != Some(reason) {
-                        tracing::error!(secret = %secret, reason, "can't be served");
+                        tracing::error!(%secret, reason, "{secret}: can't be served: {reason}");
                     }
                     state.broken.insert(secret.clone(), reason.clone());
                 }
@@ -287,7 +287,11 @@ impl Publisher {
                 let patience = if held_up { Duration::ZERO } else { ANNOUNCE_WITHIN };
                 let told = announce_and_commit(&self.tree, notes, staged, patience);
                 if told == Told::TooLate && !held_up {
-                    tracing::warn!(name = staged.name, "watchers may miss a change");
+                    tracing::warn!(
+                        name = staged.name,
+                        "{}: watchers may miss a change",
+                        staged.name
+                    );
                     self.held_up_until = Some(Instant::now() + HELD_UP);
                 }
             }

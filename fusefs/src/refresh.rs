@@ -118,7 +118,7 @@ fn problem(
     let text = format!("{what}: {}", reason(error));
     let changed = status.update(|state| state.source_problem = Some(text.clone()));
     if changed == Changed::Yes {
-        tracing::error!(problem = text, "{consequence}");
+        tracing::error!(problem = text, "{consequence}: {text}");
     }
     changed
 }

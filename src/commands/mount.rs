@@ -195,7 +195,8 @@ fn open_source(context: &Context, env_file: Option<&Path>) -> Result<Opened> {
     if let Some(path) = env_file {
         tracing::warn!(
             file = %path.display(),
-            "this file holds its values in plaintext; `vaultfs migrate` moves them into a vault"
+            "{} holds its values in plaintext; `vaultfs migrate` moves them into a vault",
+            path.display()
         );
         let namespace = path.as_os_str().as_bytes().to_vec();
         return Ok(Opened { source: Arc::new(EnvFileSource::open(path)?), namespace });
@@ -228,7 +229,7 @@ impl Running {
             match next(happenings, interval)? {
                 None => notify(&[NotifyState::Watchdog]),
                 Some(Happening::Signal(signal)) => {
-                    tracing::info!(signal, "stopping");
+                    tracing::info!(signal, "stopping on signal {signal}");
                     return Ok(());
                 }
                 Some(Happening::Source(opened)) => {
@@ -261,13 +262,14 @@ impl Running {
         if unlocked > 0 {
             tracing::warn!(
                 bytes = unlocked,
-                "memory for values could not be locked and may be swapped; raise RLIMIT_MEMLOCK \
+                "{unlocked} bytes for values could not be locked and may be swapped; raise RLIMIT_MEMLOCK \
                  (LimitMEMLOCK= in systemd), or see --require-mlock"
             );
         }
         self.tell_status(&[NotifyState::Ready]);
         let state = self.state();
-        tracing::info!(mountpoint = %self.mountpoint.display(), served = state.served, "ready");
+        let (mountpoint, served) = (self.mountpoint.display(), state.served);
+        tracing::info!(%mountpoint, served, "ready: {served} secrets in {mountpoint}");
     }
 
     fn state(&self) -> MountState {
@@ -329,7 +331,7 @@ fn summary(state: &MountState) -> String {
 /// Does nothing where systemd didn't start us.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd can't be told");
+        tracing::warn!(%error, "systemd can't be told: {error}");
     }
 }
 

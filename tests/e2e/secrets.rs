@@ -31,6 +31,18 @@ fn files_are_private_to_their_owner() {
 }
 
 #[test]
+fn git_is_told_that_the_files_are_binary() {
+    let sandbox = Sandbox::new();
+    let attributes = sandbox.path("vault/.gitattributes");
+    assert_eq!(fs::read_to_string(attributes).unwrap(), "*.age binary\n");
+    let own = sandbox.path("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join(".gitattributes"), "mine\n").unwrap();
+    sandbox.ok(&["init", own.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(own.join(".gitattributes")).unwrap(), "mine\n");
+}
+
+#[test]
 fn rotation_counts_generations_and_removal_does_not_restart_them() {
     let sandbox = Sandbox::new();
     let generation = || {
