@@ -145,13 +145,19 @@ impl Daemon {
         self.child.lock().unwrap().id()
     }
 
-    /// The processes that the daemon started: its helper.
+    /// The processes that the daemon started and that run: its helper.
     pub(crate) fn children(&self) -> Vec<u32> {
-        let path = format!("/proc/{0}/task", self.pid());
-        let tasks = fs::read_dir(path).unwrap().filter_map(Result::ok);
-        let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
-        let children: String = children.filter_map(Result::ok).collect();
-        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let parent = self.pid().to_string();
+        pids.filter(|pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Behind the name, which may hold anything: state and parent, proc_pid_stat(5).
+            let behind = stat.rsplit(')').next().unwrap_or_default();
+            let fields: Vec<&str> = behind.split_whitespace().collect();
+            fields.first() != Some(&"Z") && fields.get(1) == Some(&parent.as_str())
+        })
+        .collect()
     }
 
     /// All that it printed.
