@@ -351,7 +351,7 @@ impl Shared {
     /// Tells the owner when the mount vanishes. Dropping the stream ends that.
     fn watch_mount_table(self: &Arc<Self>, entry: &MountEntry) -> Result<UnixStream, MountError> {
         let (ours, theirs) = UnixStream::pair().map_err(MountError::MountTable)?;
-        let watcher = Watcher::new(entry.id, theirs).map_err(MountError::MountTable)?;
+        let watcher = Watcher::new(entry.clone(), theirs).map_err(MountError::MountTable)?;
         let shared = Arc::clone(self);
         spawn("vaultfs-table", move || match watcher.wait() {
             Ok(Seen::Gone) if !shared.stopping.load(Ordering::Relaxed) => {

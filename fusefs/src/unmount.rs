@@ -58,16 +58,16 @@ pub fn unmount(mountpoint: &Path) -> Result<(), UnmountError> {
     }
 }
 
-/// Unmounts `entry` if it still is what its path leads to; done if it isn't mounted any more.
+/// Unmounts the mount that `entry` tells of, wherever it is by now; done if it isn't mounted any
+/// more.
 pub(crate) fn detach(entry: &MountEntry) -> Result<(), UnmountError> {
-    let path = &entry.mountpoint;
-    let refused = |source| UnmountError::Refused { path: path.clone(), source };
-    // The number of a mount that has gone is used again at once, so all of the line must agree.
+    let refused = |source| UnmountError::Refused { path: entry.mountpoint.clone(), source };
     let entries = MountEntry::all().map_err(refused)?;
-    if !entries.contains(entry) {
+    let Some(now) = entries.iter().find(|other| other.is_same_mount(entry)) else {
         return Ok(());
-    }
-    if entries.iter().rfind(|other| other.mountpoint == *path) != Some(entry) {
+    };
+    let path = &now.mountpoint;
+    if entries.iter().any(|other| other.covers(now)) {
         return Err(UnmountError::Covered(path.clone()));
     }
     // Nobody has anything open: it goes at once, and with it the connection to the kernel.

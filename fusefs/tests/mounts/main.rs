@@ -4,6 +4,7 @@
 
 mod events;
 mod gates;
+mod hostile;
 mod lazy;
 mod lifecycle;
 mod rotation;
