@@ -102,12 +102,19 @@ enum Stage {
 
 /// What a mount consists of while it is mounted.
 struct Live {
+    mountpoint: Mountpoint,
     entry: MountEntry,
     notes: Sender<Note>,
     renamer: Option<Arc<Renamer>>,
     session_ended: Receiver<()>,
     /// Its end wakes the thread that watches the mount table.
     _watcher: UnixStream,
+}
+
+impl Live {
+    fn detach(&self) -> Result<(), UnmountError> {
+        detach(&self.entry, Some(self.mountpoint.as_fd()))
+    }
 }
 
 impl Mount {
@@ -214,6 +221,7 @@ impl Shared {
     ) -> Result<(Refresh, Publisher), MountError> {
         let probed = first_reader(&options)?;
         let mountpoint = Mountpoint::prepare(&options.mountpoint, probed, &options.helper)?;
+        let path = mountpoint.path().to_owned();
         let refresh = Refresh::begin(&**source, &self.status, wake);
         let mut publisher = Publisher::new(
             Arc::clone(&self.tree),
@@ -242,16 +250,14 @@ impl Shared {
             self.loader.spawn_threads();
         }
         let (notes, announcements) = mpsc::channel();
-        let (hidden, notifier) = self.attach(&mountpoint, options.access, owner, &notes)?;
+        let (hidden, notifier) = self.attach(mountpoint, options.access, owner, &notes)?;
         let hidden_fd = hidden.as_ref().map(AsFd::as_fd);
         let mut helper = Helper::start(&options.helper, probed, hidden_fd, PROBE_PATIENCE)
             .map_err(MountError::helper)?;
-        helper.look_up(mountpoint.path()).map_err(|e| match e {
-            HelperError::Refused(e) => MountError::Unreachable {
-                path: mountpoint.path().to_owned(),
-                uid: probed.uid,
-                source: e.into(),
-            },
+        helper.look_up(&path).map_err(|e| match e {
+            HelperError::Refused(e) => {
+                MountError::Unreachable { path, uid: probed.uid, source: e.into() }
+            }
             HelperError::Lost(e) => MountError::Helper(e),
         })?;
         let renamer =
@@ -270,7 +276,7 @@ impl Shared {
     /// Mounts, and begins to answer the kernel. Returns the hidden mount.
     fn attach(
         self: &Arc<Self>,
-        mountpoint: &Mountpoint,
+        mountpoint: Mountpoint,
         access: Access,
         owner: Reader,
         notes: &Sender<Note>,
@@ -291,7 +297,7 @@ impl Shared {
             }
             Ok((live, ..)) => {
                 drop(stage);
-                let _ = detach(&live.entry);
+                let _ = live.detach();
                 return Err(MountError::Stopped);
             }
             Err(e) => {
@@ -305,12 +311,12 @@ impl Shared {
 
     fn attach_and_answer(
         self: &Arc<Self>,
-        mountpoint: &Mountpoint,
+        mountpoint: Mountpoint,
         access: Access,
         owner: Reader,
         notes: &Sender<Note>,
     ) -> Result<(Live, Option<OwnedFd>, fuser::Notifier), MountError> {
-        let Attached { device, hidden, entry } = attach(mountpoint, access, owner)?;
+        let Attached { device, hidden, entry } = attach(&mountpoint, access, owner)?;
         let answering = || {
             let adapter =
                 Adapter::new(Arc::clone(&self.tree), Arc::clone(&self.loader), notes.clone());
@@ -338,11 +344,18 @@ impl Shared {
             Ok((notifier, session_ended)) => {
                 let watcher = self.watch_mount_table(&entry)?;
                 let notes = notes.clone();
-                let live = Live { entry, notes, renamer: None, session_ended, _watcher: watcher };
+                let live = Live {
+                    mountpoint,
+                    entry,
+                    notes,
+                    renamer: None,
+                    session_ended,
+                    _watcher: watcher,
+                };
                 Ok((live, hidden, notifier))
             }
             Err(e) => {
-                let _ = detach(&entry);
+                let _ = detach(&entry, Some(mountpoint.as_fd()));
                 Err(e)
             }
         }
@@ -372,7 +385,7 @@ impl Shared {
             return Ok(Ending::Unused);
         };
         drop(stage);
-        let detached = detach(&live.entry);
+        let detached = live.detach();
         // Nobody receives where the start was still under way.
         let _ = live.notes.send(Note::End);
         if let Some(renamer) = &live.renamer {

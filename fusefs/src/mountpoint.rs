@@ -93,7 +93,7 @@ impl Mountpoint {
                 return Err(MountpointError::AlreadyMounted { path, filesystem_type });
             }
             tracing::warn!(mountpoint = %path.display(), "removing the mount of a process that died");
-            detach(&entry)
+            detach(&entry, None)
                 .map_err(|source| MountpointError::Stale { path: path.clone(), source })?;
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,19 +1,127 @@
-//! Readers who work against the mount, with the directories above it that are theirs.
+//! Readers who work against the mount: with the directories above it that are theirs, and with the
+//! helper that runs as them.
 
 use std::fs;
-use std::os::unix::fs::chown;
-use std::path::Path;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vaultfs_fusefs::{Access, Ending, Mount, MountEvent, UnmountError};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use tempfile::TempDir;
+use vaultfs_fusefs::{Access, Ending, Mount, MountEvent, UnmountError, unmount};
 
 use crate::lifecycle::{GATES, unprivileged};
 use crate::served;
 use crate::source::FakeSource;
 use crate::support::{
-    Directory, PATIENCE, READER, can_mount, is_mounted, mount_table, not_run, options, read_as,
-    start,
+    Directory, PATIENCE, READER, Talking, as_user, can_mount, eventually, is_mounted, mount_table,
+    not_run, options, program_for_everyone, read_as, start,
 };
+
+/// What the process that swaps directories is told through: where they are.
+pub(crate) const SWAP_VARIABLE: &str = "VAULTFS_TEST_SWAP";
+
+/// How often a race is run that has to be won each time.
+const ROUNDS: usize = 20;
+
+/// The mount point `ours/real/boot`, and the reader's `ours/other`, where something else is mounted
+/// on `boot`.
+struct Trap {
+    base: TempDir,
+}
+
+impl Trap {
+    /// With `ours/other` a link to where the reader may write nothing.
+    fn with_link() -> Self {
+        Self::new(|trap| {
+            fs::create_dir(trap.at("victims")).unwrap();
+            symlink(trap.at("victims"), trap.at("ours/other")).unwrap();
+        })
+    }
+
+    fn with_directory() -> Self {
+        Self::new(|trap| trap.create_for_reader("ours/other"))
+    }
+
+    fn new(create_other: impl FnOnce(&Self)) -> Self {
+        let trap = Self { base: Directory::new_base() };
+        trap.create_for_reader("ours");
+        trap.create_for_reader("ours/real");
+        create_other(&trap);
+        fs::create_dir(trap.mountpoint()).unwrap();
+        fs::create_dir(trap.at("ours/other/boot")).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", &trap.victim()]).arg(trap.at("ours/other/boot"));
+        assert!(mount.status().unwrap().success());
+        trap
+    }
+
+    fn create_for_reader(&self, directory: &str) {
+        fs::create_dir(self.at(directory)).unwrap();
+        chown(self.at(directory), Some(READER.uid), Some(READER.gid)).unwrap();
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.base.path().join(path)
+    }
+
+    fn mountpoint(&self) -> PathBuf {
+        self.at("ours/real/boot")
+    }
+
+    /// What the mount table calls the other mount.
+    fn victim(&self) -> String {
+        format!("victim{}", self.base.path().file_name().unwrap().to_str().unwrap())
+    }
+
+    #[track_caller]
+    fn assert_harmless(&self) {
+        assert!(mount_table().contains(&self.victim()), "the other mount is gone");
+    }
+
+    /// Has the reader swap the two until the result is dropped.
+    fn swapping(&self) -> Talking {
+        let mut command = as_user(READER, "/usr/bin/env");
+        command.arg(format!("{SWAP_VARIABLE}={}", self.at("ours").display()));
+        command.arg(program_for_everyone());
+        command.args(["--exact", "swapping_process", "--nocapture"]);
+        let mut swapping = Talking::new(command);
+        assert_eq!(served::line(&mut swapping), "swapping");
+        swapping
+    }
+
+    /// Ends the swapping. Asserts that the one mount is gone and the other is where it was.
+    #[track_caller]
+    fn release(&self, swapping: Talking) {
+        drop(swapping);
+        if !is_mounted(&self.at("ours/other/boot").canonicalize().unwrap()) {
+            exchange(&self.at("ours"));
+        }
+        assert!(is_mounted(&self.at("ours/other/boot").canonicalize().unwrap()));
+        assert!(!is_mounted(&self.mountpoint()));
+    }
+}
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        let other = self.at("ours/other/boot");
+        let _ = Command::new("umount").arg(other).status();
+    }
+}
+
+/// The whole of the process that swaps, until it is killed.
+pub(crate) fn swap(directory: &Path) {
+    println!("\n{}swapping", served::MARK);
+    loop {
+        exchange(directory);
+    }
+}
+
+fn exchange(directory: &Path) {
+    let (real, other) = (directory.join("real"), directory.join("other"));
+    renameat_with(CWD, real, CWD, other, RenameFlags::EXCHANGE).unwrap();
+}
 
 fn mount_at(path: &Path, access: Access) -> (Mount, std::sync::mpsc::Receiver<MountEvent>) {
     let source = FakeSource::with(&[("a", "value")]);
@@ -21,6 +129,43 @@ fn mount_at(path: &Path, access: Access) -> (Mount, std::sync::mpsc::Receiver<Mo
     let event = events.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(event, MountEvent::Ready), "{event:?}");
     (mount, events)
+}
+
+#[test]
+fn directories_swapped_during_a_stop_lead_to_no_other_mount() {
+    if !can_mount("directories_swapped_during_a_stop_lead_to_no_other_mount") {
+        return;
+    }
+    for trap in [Trap::with_link(), Trap::with_directory()] {
+        for round in 0..ROUNDS {
+            let (mount, _events) = mount_at(&trap.mountpoint(), GATES[round % 2]);
+            let swapping = trap.swapping();
+            let ending = mount.stop();
+            trap.assert_harmless();
+            assert_eq!(ending.unwrap(), Ending::Unused);
+            trap.release(swapping);
+        }
+    }
+}
+
+#[test]
+fn directories_swapped_while_a_dead_mount_is_cleared_lead_to_no_other_mount() {
+    if !can_mount("directories_swapped_while_a_dead_mount_is_cleared_lead_to_no_other_mount") {
+        return;
+    }
+    for trap in [Trap::with_link(), Trap::with_directory()] {
+        for round in 0..ROUNDS {
+            let mut process =
+                served::process(&["/usr/bin/env"], GATES[round % 2], &trap.mountpoint());
+            assert_eq!(served::line(&mut process), "ready");
+            process.kill();
+            let swapping = trap.swapping();
+            // While the path leads to the other mount, it is refused.
+            eventually("it is unmounted", || unmount(&trap.mountpoint()).is_ok());
+            trap.assert_harmless();
+            trap.release(swapping);
+        }
+    }
 }
 
 #[test]

@@ -30,6 +30,14 @@ fn hammer_process() {
     }
 }
 
+/// Not a test: a user who swaps directories.
+#[test]
+fn swapping_process() {
+    if let Some(directory) = std::env::var_os(hostile::SWAP_VARIABLE) {
+        hostile::swap(directory.as_ref());
+    }
+}
+
 /// Not a test: a mount in a process of its own.
 #[test]
 fn serving_process() {
