@@ -260,8 +260,10 @@ impl Shared {
             }
             HelperError::Lost(e) => MountError::Helper(e),
         })?;
-        let renamer =
-            hidden.map(|hidden| Arc::new(Renamer::new(options.helper, probed, hidden, helper)));
+        let renamer = hidden
+            .map(|hidden| Renamer::new(options.helper, probed, hidden, helper).map(Arc::new))
+            .transpose()
+            .map_err(MountError::Helper)?;
         if let Stage::Attached(live) = &mut *self.stage() {
             live.renamer.clone_from(&renamer);
         } else {

@@ -20,6 +20,10 @@ impl Link {
         Self(BufReader::new(socket))
     }
 
+    pub(super) fn socket(&self) -> &UnixStream {
+        self.0.get_ref()
+    }
+
     /// The first message: whom to become, and the hidden mount.
     pub(super) fn send_identity(
         &mut self,

@@ -5,18 +5,20 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use vaultfs_fusefs::{Access, Ending, Mount, MountEvent, UnmountError, unmount};
+use vaultfs_fusefs::{Access, Ending, Mount, MountEvent, Reader, UnmountError, unmount};
 
-use crate::lifecycle::{GATES, unprivileged};
+use crate::lifecycle::{GATES, STOP_WITHIN, unprivileged};
 use crate::served;
 use crate::source::FakeSource;
 use crate::support::{
-    Directory, PATIENCE, READER, Talking, as_user, can_mount, eventually, is_mounted, mount_table,
-    not_run, options, program_for_everyone, read_as, start,
+    Directory, Mounted, PATIENCE, READER, Talking, as_user, can_mount, eventually, is_mounted,
+    mount_table, not_run, options, program_for_everyone, read_as, start,
 };
 
 /// What the process that swaps directories is told through: where they are.
@@ -223,4 +225,38 @@ fn a_mount_beneath_another_is_left_alone() {
     assert!(umount(), "the other mount");
     assert!(umount(), "ours");
     assert!(!is_mounted(&directory.path));
+}
+
+/// The process that has a thread with this uid: the test harness runs the helper on a thread.
+fn helper_of(reader: Reader) -> Pid {
+    let is_readers = |status: fs::DirEntry| {
+        let status = fs::read_to_string(status.path().join("status")).unwrap_or_default();
+        status.contains(&format!("\nUid:\t{}\t", reader.uid))
+    };
+    let mut processes = fs::read_dir("/proc").unwrap().filter_map(|process| {
+        let process = process.unwrap();
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let mut threads = fs::read_dir(process.path().join("task")).ok()?;
+        threads.any(|thread| thread.is_ok_and(is_readers)).then(|| Pid::from_raw(id).unwrap())
+    });
+    processes.next().unwrap()
+}
+
+#[test]
+fn a_helper_that_its_reader_has_stopped_delays_no_stop() {
+    if !can_mount("a_helper_that_its_reader_has_stopped_delays_no_stop") {
+        return;
+    }
+    // Nobody else's helper has this uid.
+    let reader = Reader { uid: 61003, gid: 61003 };
+    let source = FakeSource::with(&[("a", "1")]);
+    let mut mounted =
+        Mounted::with(&source, |path| options(path, Access::Private, &[reader])).ok().unwrap();
+    kill_process(helper_of(reader), Signal::STOP).unwrap();
+    source.set("a", "2");
+    // The rotation has given the helper up by then, who is asked still.
+    eventually("the new value", || read_as(reader, &mounted.path("a")).unwrap() == b"2");
+    let begin = Instant::now();
+    assert_eq!(mounted.stop(), Ending::Unused);
+    assert!(begin.elapsed() < STOP_WITHIN);
 }
