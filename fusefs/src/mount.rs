@@ -340,11 +340,10 @@ impl Shared {
                     (shared.events)(MountEvent::Lost(e));
                 }
             })?;
-            Ok((notifier, session_ended))
+            Ok((notifier, session_ended, self.watch_mount_table(&entry)?))
         };
         match answering() {
-            Ok((notifier, session_ended)) => {
-                let watcher = self.watch_mount_table(&entry)?;
+            Ok((notifier, session_ended, watcher)) => {
                 let notes = notes.clone();
                 let live = Live {
                     mountpoint,
