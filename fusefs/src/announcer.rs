@@ -5,9 +5,12 @@
 //! nothing that readers or rotations need may wait with it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier};
@@ -49,6 +52,9 @@ pub(crate) struct Announcer {
 pub(crate) struct Renamer {
     command: Vec<OsString>,
     reader: Reader,
+    /// Our end of the conversation with the helper, to break it off without waiting for the state;
+    /// none once it is to end for good. The helper is the reader's to stop.
+    line: Mutex<Option<UnixStream>>,
     state: Mutex<RenamerState>,
 }
 
@@ -65,29 +71,52 @@ impl Renamer {
         reader: Reader,
         hidden: OwnedFd,
         helper: Helper,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        helper.set_patience(HELPER_PATIENCE)?;
+        let line = Mutex::new(Some(helper.socket()?));
         let (hidden, helper) = (Some(hidden), Some(helper));
         let state = Mutex::new(RenamerState { hidden, helper, retry_at: Instant::now() });
-        Self { command, reader, state }
+        Ok(Self { command, reader, line, state })
     }
 
-    /// Ends the helper and closes the hidden mount, which keeps the filesystem alive.
+    /// Ends the helper and closes the hidden mount, which keeps the filesystem alive. Doesn't wait
+    /// for an answer that is due.
     pub(crate) fn close(&self) {
+        if let Some(line) = self.line().take() {
+            // Fails only where the helper has ended.
+            let _ = line.shutdown(Shutdown::Both);
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.helper = None;
         state.hidden = None;
     }
 
+    fn line(&self) -> MutexGuard<'_, Option<UnixStream>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_helper(&self, hidden: BorrowedFd<'_>) -> Result<Helper, HelperError> {
+        let mut helper = Helper::spawn(&self.command, self.reader, Some(hidden), HELPER_PATIENCE)?;
+        let socket = helper.socket()?;
+        match &mut *self.line() {
+            Some(line) => *line = socket,
+            None => return Err(HelperError::Lost(io::ErrorKind::NotConnected.into())),
+        }
+        helper.answer()?;
+        Ok(helper)
+    }
+
     fn perform(&self, staged: &Staged) -> Result<(), HelperError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let RenamerState { hidden, helper, retry_at } = &mut *state;
-        if helper.is_none() && Instant::now() >= *retry_at {
-            let hidden = hidden.as_ref().map(AsFd::as_fd);
-            *helper = Helper::start(&self.command, self.reader, hidden, HELPER_PATIENCE).ok();
+        if let (None, Some(hidden)) = (&helper, &hidden)
+            && Instant::now() >= *retry_at
+        {
+            *helper = self.start_helper(hidden.as_fd()).ok();
             *retry_at = Instant::now() + HELPER_PAUSE;
         }
         let Some(running) = helper.as_mut() else {
-            return Err(HelperError::Lost(std::io::ErrorKind::NotConnected.into()));
+            return Err(HelperError::Lost(io::ErrorKind::NotConnected.into()));
         };
         let path = |name: &str| match &*staged.directory {
             "" => name.to_owned(),

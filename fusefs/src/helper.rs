@@ -60,9 +60,19 @@ impl Helper {
         hidden: Option<BorrowedFd<'_>>,
         patience: Duration,
     ) -> Result<Self, HelperError> {
+        let mut helper = Self::spawn(command, reader, hidden, patience)?;
+        helper.answer()?;
+        Ok(helper)
+    }
+
+    /// As [`Helper::start`], without waiting for the first answer.
+    pub(crate) fn spawn(
+        command: &[OsString],
+        reader: Reader,
+        hidden: Option<BorrowedFd<'_>>,
+        patience: Duration,
+    ) -> Result<Self, HelperError> {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_read_timeout(Some(patience))?;
-        ours.set_write_timeout(Some(patience))?;
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::other("no helper command is set"))?;
         let child = Command::new(program)
@@ -74,9 +84,20 @@ impl Helper {
             .stderr(Stdio::inherit())
             .spawn()?;
         let mut helper = Self { child: Some(child), link: Link::new(ours) };
+        helper.set_patience(patience)?;
         helper.link.send_identity(reader, hidden)?;
-        helper.answer()?;
         Ok(helper)
+    }
+
+    /// Changes how long an answer may take.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.link.socket().set_read_timeout(Some(patience))?;
+        self.link.socket().set_write_timeout(Some(patience))
+    }
+
+    /// Our end of the conversation, once more: shutting it down ends a request under way.
+    pub(crate) fn socket(&self) -> io::Result<UnixStream> {
+        self.link.socket().try_clone()
     }
 
     /// Looks `path` up and asks for its attributes, as the reader.
@@ -104,7 +125,8 @@ impl Helper {
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<(), HelperError> {
+    /// Waits for the answer that is due.
+    pub(crate) fn answer(&mut self) -> Result<(), HelperError> {
         let words = self.link.receive()?;
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["ok"] => Ok(()),

@@ -102,12 +102,19 @@ enum Stage {
 
 /// What a mount consists of while it is mounted.
 struct Live {
+    mountpoint: Mountpoint,
     entry: MountEntry,
     notes: Sender<Note>,
     renamer: Option<Arc<Renamer>>,
     session_ended: Receiver<()>,
     /// Its end wakes the thread that watches the mount table.
     _watcher: UnixStream,
+}
+
+impl Live {
+    fn detach(&self) -> Result<(), UnmountError> {
+        detach(&self.entry, Some(self.mountpoint.as_fd()))
+    }
 }
 
 impl Mount {
@@ -214,6 +221,7 @@ impl Shared {
     ) -> Result<(Refresh, Publisher), MountError> {
         let probed = first_reader(&options)?;
         let mountpoint = Mountpoint::prepare(&options.mountpoint, probed, &options.helper)?;
+        let path = mountpoint.path().to_owned();
         let refresh = Refresh::begin(&**source, &self.status, wake);
         let mut publisher = Publisher::new(
             Arc::clone(&self.tree),
@@ -242,20 +250,20 @@ impl Shared {
             self.loader.spawn_threads();
         }
         let (notes, announcements) = mpsc::channel();
-        let (hidden, notifier) = self.attach(&mountpoint, options.access, owner, &notes)?;
+        let (hidden, notifier) = self.attach(mountpoint, options.access, owner, &notes)?;
         let hidden_fd = hidden.as_ref().map(AsFd::as_fd);
         let mut helper = Helper::start(&options.helper, probed, hidden_fd, PROBE_PATIENCE)
             .map_err(MountError::helper)?;
-        helper.look_up(mountpoint.path()).map_err(|e| match e {
-            HelperError::Refused(e) => MountError::Unreachable {
-                path: mountpoint.path().to_owned(),
-                uid: probed.uid,
-                source: e.into(),
-            },
+        helper.look_up(&path).map_err(|e| match e {
+            HelperError::Refused(e) => {
+                MountError::Unreachable { path, uid: probed.uid, source: e.into() }
+            }
             HelperError::Lost(e) => MountError::Helper(e),
         })?;
-        let renamer =
-            hidden.map(|hidden| Arc::new(Renamer::new(options.helper, probed, hidden, helper)));
+        let renamer = hidden
+            .map(|hidden| Renamer::new(options.helper, probed, hidden, helper).map(Arc::new))
+            .transpose()
+            .map_err(MountError::Helper)?;
         if let Stage::Attached(live) = &mut *self.stage() {
             live.renamer.clone_from(&renamer);
         } else {
@@ -270,7 +278,7 @@ impl Shared {
     /// Mounts, and begins to answer the kernel. Returns the hidden mount.
     fn attach(
         self: &Arc<Self>,
-        mountpoint: &Mountpoint,
+        mountpoint: Mountpoint,
         access: Access,
         owner: Reader,
         notes: &Sender<Note>,
@@ -291,7 +299,7 @@ impl Shared {
             }
             Ok((live, ..)) => {
                 drop(stage);
-                let _ = detach(&live.entry);
+                let _ = live.detach();
                 return Err(MountError::Stopped);
             }
             Err(e) => {
@@ -305,12 +313,12 @@ impl Shared {
 
     fn attach_and_answer(
         self: &Arc<Self>,
-        mountpoint: &Mountpoint,
+        mountpoint: Mountpoint,
         access: Access,
         owner: Reader,
         notes: &Sender<Note>,
     ) -> Result<(Live, Option<OwnedFd>, fuser::Notifier), MountError> {
-        let Attached { device, hidden, entry } = attach(mountpoint, access, owner)?;
+        let Attached { device, hidden, entry } = attach(&mountpoint, access, owner)?;
         let answering = || {
             let adapter =
                 Adapter::new(Arc::clone(&self.tree), Arc::clone(&self.loader), notes.clone());
@@ -324,25 +332,41 @@ impl Shared {
                 .map_err(MountError::Session)?;
             let notifier = session.notifier();
             let (ended, session_ended) = mpsc::channel::<()>();
-            let shared = Arc::clone(self);
+            let (shared, entry) = (Arc::clone(self), entry.clone());
+            let watcher = self.watch_mount_table(&entry)?;
             spawn("vaultfs-session", move || {
                 let result = session.run();
                 drop(ended);
+                // fuser takes a connection that someone has cut (`umount -f`) for an unmount.
+                let stands = |all: Vec<MountEntry>| all.iter().any(|e| e.is_same_mount(&entry));
+                let is_cut = || {
+                    !shared.stopping.load(Ordering::Relaxed) && MountEntry::all().is_ok_and(stands)
+                };
+                let result = match result {
+                    Ok(()) if is_cut() => Err(io::ErrorKind::NotConnected.into()),
+                    result => result,
+                };
                 if let Err(e) = result {
                     (shared.events)(MountEvent::Lost(e));
                 }
             })?;
-            Ok((notifier, session_ended))
+            Ok((notifier, session_ended, watcher))
         };
         match answering() {
-            Ok((notifier, session_ended)) => {
-                let watcher = self.watch_mount_table(&entry)?;
+            Ok((notifier, session_ended, watcher)) => {
                 let notes = notes.clone();
-                let live = Live { entry, notes, renamer: None, session_ended, _watcher: watcher };
+                let live = Live {
+                    mountpoint,
+                    entry,
+                    notes,
+                    renamer: None,
+                    session_ended,
+                    _watcher: watcher,
+                };
                 Ok((live, hidden, notifier))
             }
             Err(e) => {
-                let _ = detach(&entry);
+                let _ = detach(&entry, Some(mountpoint.as_fd()));
                 Err(e)
             }
         }
@@ -351,7 +375,7 @@ impl Shared {
     /// Tells the owner when the mount vanishes. Dropping the stream ends that.
     fn watch_mount_table(self: &Arc<Self>, entry: &MountEntry) -> Result<UnixStream, MountError> {
         let (ours, theirs) = UnixStream::pair().map_err(MountError::MountTable)?;
-        let watcher = Watcher::new(entry.id, theirs).map_err(MountError::MountTable)?;
+        let watcher = Watcher::new(entry.clone(), theirs).map_err(MountError::MountTable)?;
         let shared = Arc::clone(self);
         spawn("vaultfs-table", move || match watcher.wait() {
             Ok(Seen::Gone) if !shared.stopping.load(Ordering::Relaxed) => {
@@ -372,7 +396,7 @@ impl Shared {
             return Ok(Ending::Unused);
         };
         drop(stage);
-        let detached = detach(&live.entry);
+        let detached = live.detach();
         // Nobody receives where the start was still under way.
         let _ = live.notes.send(Note::End);
         if let Some(renamer) = &live.renamer {

@@ -25,6 +25,8 @@ pub(crate) struct MountId(u64);
 pub(crate) struct MountEntry {
     /// Which mount it is.
     pub(crate) id: MountId,
+    /// Which mount it was put into, or over.
+    pub(crate) parent: MountId,
     /// The device number of its superblock, such as `0:57`.
     pub(crate) device: String,
     /// Where it is.
@@ -49,6 +51,22 @@ impl MountEntry {
         Ok(Self::all()?.into_iter().rfind(|entry| entry.mountpoint == mountpoint))
     }
 
+    /// Whether `other` is a later line for the same mount. Its place doesn't count, which changes
+    /// with the names of the directories above it; its number doesn't suffice, which is used again
+    /// as soon as a mount has gone.
+    pub(crate) fn is_same_mount(&self, other: &Self) -> bool {
+        let identity = |entry: &Self| (entry.id, entry.fuse_user());
+        identity(self) == identity(other)
+            && self.device == other.device
+            && self.filesystem_type == other.filesystem_type
+    }
+
+    /// Whether it lies over `other`. Not for the same path alone, which a mount elsewhere can seem
+    /// to have while directories are being renamed.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.parent == other.id && self.mountpoint == other.mountpoint
+    }
+
     /// Whether it is a mount of vaultfs.
     pub(crate) fn is_ours(&self) -> bool {
         self.filesystem_type == FILESYSTEM_TYPE
@@ -66,13 +84,13 @@ impl MountEntry {
         // 36 35 98:0 / /mnt/point rw,noatime master:1 - ext4 /dev/root rw,errors=continue
         let mut fields = line.split(|&b| b == b' ');
         let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
-        let id = MountId(text()?.parse().ok()?);
-        let (_parent, device, _root) = (text()?, text()?, text()?);
+        let (id, parent) = (MountId(text()?.parse().ok()?), MountId(text()?.parse().ok()?));
+        let (device, _root) = (text()?, text()?);
         let mountpoint = unescape(fields.next()?);
         let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
         let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
         let (filesystem_type, _source, super_options) = (text()?, text()?, text()?);
-        Some(Self { id, device, mountpoint, filesystem_type, super_options })
+        Some(Self { id, parent, device, mountpoint, filesystem_type, super_options })
     }
 }
 
@@ -119,10 +137,27 @@ mod tests {
         let line = b"36 35 0:57 / /run/a\\040b\\134c ro,nosuid shared:7 master:1 - fuse.vaultfs \
                      vaultfs rw,user_id=1000,group_id=100";
         let entry = MountEntry::parse(line).unwrap();
-        assert_eq!(entry.id, MountId(36));
+        assert_eq!((entry.id, entry.parent), (MountId(36), MountId(35)));
         assert_eq!(entry.mountpoint, Path::new("/run/a b\\c"));
         assert!(entry.is_ours());
         assert_eq!(entry.fuse_user(), Some(Reader { uid: 1000, gid: 100 }));
+    }
+
+    #[test]
+    fn a_mount_is_the_same_elsewhere_and_a_number_used_again_is_another() {
+        let line = "36 35 0:57 / /a/boot ro - fuse.vaultfs vaultfs rw,user_id=1,group_id=1";
+        let entry = |line: String| MountEntry::parse(line.as_bytes()).unwrap();
+        let same = |from, to| entry(line.to_owned()).is_same_mount(&entry(line.replace(from, to)));
+        assert!(same("/a/boot", "/b/boot"));
+        assert!(same(" rw,", " ro,"), "remounted");
+        for (from, to) in [
+            ("36 ", "37 "),
+            ("0:57", "0:58"),
+            ("fuse.vaultfs", "tmpfs"),
+            ("user_id=1", "user_id=2"),
+        ] {
+            assert!(!same(from, to), "{to}");
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Mountpoint {
             }
             let mountpoint = path.display();
             tracing::warn!(%mountpoint, "{mountpoint}: removing the mount of a process that died");
-            detach(&entry)
+            detach(&entry, None)
                 .map_err(|source| MountpointError::Stale { path: path.clone(), source })?;
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,6 +1,6 @@
 //! The two ends of the conversation with the helper process.
 
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Write};
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,12 +12,19 @@ use rustix::net::{
 
 use crate::access::Reader;
 
+/// How long a message may be: two paths and a word.
+const LONGEST_BYTES: u64 = 16 << 10;
+
 /// One end: messages are lines, their words separated by NUL.
 pub(super) struct Link(BufReader<UnixStream>);
 
 impl Link {
     pub(super) fn new(socket: UnixStream) -> Self {
         Self(BufReader::new(socket))
+    }
+
+    pub(super) fn socket(&self) -> &UnixStream {
+        self.0.get_ref()
     }
 
     /// The first message: whom to become, and the hidden mount.
@@ -64,10 +71,11 @@ impl Link {
         self.0.get_mut().write_all(line.as_bytes())
     }
 
-    /// Receives one message; the end of the conversation is an error.
+    /// Receives one message; the end of the conversation is an error, and so is a message without
+    /// one: the reader may have the helper say anything.
     pub(super) fn receive(&mut self) -> io::Result<Vec<String>> {
         let mut line = String::new();
-        self.0.read_line(&mut line)?;
+        (&mut self.0).take(LONGEST_BYTES).read_line(&mut line)?;
         let line = line.strip_suffix('\n').ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(line.split('\0').map(str::to_owned).collect())
     }
@@ -91,4 +99,19 @@ pub(crate) fn receive_descriptor(
         }
     }
     Ok((message.bytes, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_end_is_an_error() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut ours, mut theirs) = (Link::new(ours), Link::new(theirs));
+        theirs.send(&["rename", &"a".repeat(4095), &"b".repeat(4095)]).unwrap();
+        assert_eq!(ours.receive().unwrap().len(), 3);
+        theirs.0.get_mut().write_all(&[b'a'; 16 << 10]).unwrap();
+        assert!(ours.receive().is_err(), "without waiting for more");
+    }
 }

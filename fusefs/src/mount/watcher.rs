@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 
-use crate::mountinfo::{MountEntry, MountId};
+use crate::mountinfo::MountEntry;
 
 /// A look-out for one mount.
 pub(super) struct Watcher {
     table: File,
-    id: MountId,
+    entry: MountEntry,
     end: UnixStream,
 }
 
@@ -26,15 +26,15 @@ pub(super) enum Seen {
 }
 
 impl Watcher {
-    /// Looks out for the end of the mount `id`, until the other end of `end` is dropped.
-    pub(super) fn new(id: MountId, end: UnixStream) -> io::Result<Self> {
-        Ok(Self { table: File::open("/proc/self/mountinfo")?, id, end })
+    /// Looks out for the end of the mount `entry`, until the other end of `end` is dropped.
+    pub(super) fn new(entry: MountEntry, end: UnixStream) -> io::Result<Self> {
+        Ok(Self { table: File::open("/proc/self/mountinfo")?, entry, end })
     }
 
     /// Waits. The kernel reports each change of the mount table (see `proc_pid_mountinfo(5)`).
     pub(super) fn wait(&self) -> io::Result<Seen> {
         loop {
-            if !MountEntry::all()?.iter().any(|entry| entry.id == self.id) {
+            if !MountEntry::all()?.iter().any(|entry| entry.is_same_mount(&self.entry)) {
                 return Ok(Seen::Gone);
             }
             let mut descriptors =

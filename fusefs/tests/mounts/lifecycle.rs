@@ -18,10 +18,10 @@ use crate::support::{
     is_mounted, not_run, options, read_as, start,
 };
 
-const GATES: [Access; 2] = [Access::Private, Access::Shared];
+pub(crate) const GATES: [Access; 2] = [Access::Private, Access::Shared];
 
 /// What a service manager is promised: the end comes within this time.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 fn refused_on(path: &Path) -> MountError {
     let source = FakeSource::with(&[("a", "value")]);
@@ -316,7 +316,7 @@ fn a_missing_device_is_told_from_a_forbidden_one() {
 }
 
 /// Words that run a command as the reader, in a mount namespace where `/dev/fuse` is open to all.
-fn unprivileged(before: &str, after: &str) -> [String; 6] {
+pub(crate) fn unprivileged(before: &str, after: &str) -> [String; 6] {
     let script = format!(
         "mount -t tmpfs -o mode=755 none /mnt && mknod -m 666 /mnt/fuse c 10 229 && \
          mount --bind /mnt/fuse /dev/fuse && \

@@ -4,6 +4,7 @@
 
 mod events;
 mod gates;
+mod hostile;
 mod lazy;
 mod lifecycle;
 mod rotation;
@@ -26,6 +27,14 @@ fn hammer_process() {
     if let Ok(task) = std::env::var(rotation::HAMMER_VARIABLE) {
         let (reads, path) = task.split_once(' ').unwrap();
         rotation::hammer(path.as_ref(), reads.parse().unwrap());
+    }
+}
+
+/// Not a test: a user who swaps directories.
+#[test]
+fn swapping_process() {
+    if let Some(directory) = std::env::var_os(hostile::SWAP_VARIABLE) {
+        hostile::swap(directory.as_ref());
     }
 }
 

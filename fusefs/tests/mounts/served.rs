@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, READER, Talking, options, program_for_everyone, s
 pub(crate) const VARIABLE: &str = "VAULTFS_TEST_SERVE";
 
 /// What lines for the test begin with, among those of the test harness.
-const MARK: &str = "> ";
+pub(crate) const MARK: &str = "> ";
 
 /// What makes the process rotate as fast as it can.
 pub(crate) const SPIN: &str = "spin";

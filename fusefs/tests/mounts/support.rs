@@ -63,11 +63,17 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let base = tempfile::tempdir().unwrap();
-        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let base = Self::new_base();
         let path = base.path().join("mount");
         fs::create_dir(&path).unwrap();
         Self { _base: base, path }
+    }
+
+    /// An empty directory that every user may enter.
+    pub(crate) fn new_base() -> TempDir {
+        let base = tempfile::tempdir().unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        base
     }
 }
 
@@ -183,9 +189,12 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+pub(crate) fn mount_table() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap()
+}
+
 pub(crate) fn is_mounted(path: &Path) -> bool {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().any(|line| line.split(' ').nth(4) == path.to_str())
+    mount_table().lines().any(|line| line.split(' ').nth(4) == path.to_str())
 }
 
 /// A process whose lines are read one by one. Dropping it ends it.
