@@ -316,9 +316,11 @@ fn a_missing_device_is_told_from_a_forbidden_one() {
 }
 
 /// Words that run a command as the reader, in a mount namespace where `/dev/fuse` is open to all.
+/// Without the mounts of other tests, which would stay in use with it.
 pub(crate) fn unprivileged(before: &str, after: &str) -> [String; 6] {
     let script = format!(
-        "mount -t tmpfs -o mode=755 none /mnt && mknod -m 666 /mnt/fuse c 10 229 && \
+        "umount --all --lazy --no-canonicalize --types fuse.vaultfs; \
+         mount -t tmpfs -o mode=755 none /mnt && mknod -m 666 /mnt/fuse c 10 229 && \
          mount --bind /mnt/fuse /dev/fuse && \
          (cat /etc/passwd; echo vaultfs:x:{0}:{0}::/:/bin/sh) > /mnt/passwd && \
          mount --bind /mnt/passwd /etc/passwd && {before} \
