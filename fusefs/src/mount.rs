@@ -222,7 +222,6 @@ impl Shared {
         let probed = first_reader(&options)?;
         let mountpoint = Mountpoint::prepare(&options.mountpoint, probed, &options.helper)?;
         let path = mountpoint.path().to_owned();
-        let refresh = Refresh::begin(&**source, &self.status, wake);
         let mut publisher = Publisher::new(
             Arc::clone(&self.tree),
             Arc::clone(source),
@@ -231,6 +230,10 @@ impl Shared {
             options.exposures,
             options.loading,
         );
+        publisher.refresh().map_err(MountError::Source)?;
+        // Not before everything was read once: a watch hears of each file that we open ourselves.
+        // What changed meanwhile is found by looking again, which costs little.
+        let refresh = Refresh::begin(&**source, &self.status, wake);
         for _ in 0..START_ATTEMPTS {
             publisher.refresh().map_err(MountError::Source)?;
             // A secret may have been rotated between the listing and the loading of it.
