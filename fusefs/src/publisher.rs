@@ -17,7 +17,7 @@ use crate::announcer::{ANNOUNCE_WITHIN, Note, Told, announce_and_commit};
 use crate::ino::Ino;
 use crate::options::{Exposure, Loading, Need};
 use crate::plan::{Plan, Planned};
-use crate::status::{Changed, Status, reason};
+use crate::status::{Changed, MountState, Status, reason};
 use crate::tree::{Content, File, Staged, Tree};
 
 /// How long an open may take from its lookup on: so long a superseded version stays.
@@ -136,12 +136,15 @@ impl Publisher {
         if self.stopping.load(Ordering::Relaxed) {
             return Ok(changes);
         }
-        for (secret, result) in &loaded {
-            let good =
-                self.served.values().any(|s| s.secret == *secret && s.health == Health::Good);
-            if self.note_outcome(secret, result, good) == Changed::Yes {
-                changes = Changed::Yes;
+        let good = self.served.values().filter(|served| served.health == Health::Good);
+        let good: BTreeSet<SecretName> = good.map(|served| served.secret.clone()).collect();
+        let outcomes = self.status.update(|state| {
+            for (secret, result) in &loaded {
+                note_outcome(state, secret, result, good.contains(secret));
             }
+        });
+        if outcomes == Changed::Yes {
+            changes = Changed::Yes;
         }
         for (place, planned) in due {
             let content = match loaded.get_mut(&planned.secret) {
@@ -233,31 +236,6 @@ impl Publisher {
             && (!self.served.contains_key(place) || self.tree.waits_to_be_loaded(place))
     }
 
-    fn note_outcome(&self, secret: &SecretName, result: &Loaded, good: bool) -> Changed {
-        self.status.update(|state| {
-            let (was_broken, was_last_good) =
-                (state.broken.remove(secret), state.last_good.remove(secret));
-            match result {
-                Ok(_) if was_broken.is_some() || was_last_good.is_some() => {
-                    tracing::info!(%secret, "{secret}: served again in its current version");
-                }
-                Ok(_) => {}
-                Err(reason) if good => {
-                    if was_last_good.as_ref() != Some(reason) {
-                        tracing::error!(%secret, reason, "{secret}: an earlier version is served: {reason}");
-                    }
-                    state.last_good.insert(secret.clone(), reason.clone());
-                }
-                Err(reason) => {
-                    if was_broken.as_ref() != Some(reason) {
-                        tracing::error!(%secret, reason, "{secret}: can't be served: {reason}");
-                    }
-                    state.broken.insert(secret.clone(), reason.clone());
-                }
-            }
-        })
-    }
-
     fn publish(&mut self, place: &SecretName, planned: &Planned, content: Content) {
         let health = match content {
             Content::Loaded(_) | Content::Unloaded => Health::Good,
@@ -329,6 +307,29 @@ impl Publisher {
             }
         });
         loaded.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes what loading a secret came to. `good` says whether some version of it is served.
+fn note_outcome(state: &mut MountState, secret: &SecretName, result: &Loaded, good: bool) {
+    let (was_broken, was_last_good) = (state.broken.remove(secret), state.last_good.remove(secret));
+    match result {
+        Ok(_) if was_broken.is_some() || was_last_good.is_some() => {
+            tracing::info!(%secret, "{secret}: served again in its current version");
+        }
+        Ok(_) => {}
+        Err(reason) if good => {
+            if was_last_good.as_ref() != Some(reason) {
+                tracing::error!(%secret, reason, "{secret}: an earlier version is served: {reason}");
+            }
+            state.last_good.insert(secret.clone(), reason.clone());
+        }
+        Err(reason) => {
+            if was_broken.as_ref() != Some(reason) {
+                tracing::error!(%secret, reason, "{secret}: can't be served: {reason}");
+            }
+            state.broken.insert(secret.clone(), reason.clone());
+        }
     }
 }
 
