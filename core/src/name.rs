@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest segment, in bytes. With `.age` and the suffix of a temporary file it stays below
 /// the 255 bytes that Linux file systems allow.
@@ -18,9 +19,9 @@ pub const MAX_SEGMENTS: usize = 32;
 ///
 /// A segment has 1 to [`MAX_SEGMENT_BYTES`] bytes of `A-Z a-z 0-9 _ - .`, doesn't begin with a
 /// dot, and doesn't end in `.age`, `.next` or `.previous`. Parsed once; whoever holds a
-/// `SecretName` need not check it again, and may use it as a relative path.
+/// `SecretName` need not check it again, and may use it as a relative path. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretName(String);
+pub struct SecretName(Arc<str>);
 
 /// Why a text isn't the name of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +92,7 @@ impl SecretName {
 
     /// The last segment: the file name in a mount, and the variable's name by default.
     pub fn last_segment(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or(&self.0)
+        self.0.rsplit('/').next().unwrap_or(self.as_str())
     }
 
     /// The secret's file relative to the vault's `secrets` directory: `NAME.age`.
@@ -103,7 +104,7 @@ impl SecretName {
     pub fn conflicts_with(&self, other: &Self) -> bool {
         let (short, long) =
             if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
-        long.0.strip_prefix(&short.0).is_some_and(|rest| rest.starts_with('/'))
+        long.0.strip_prefix(short.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
@@ -143,7 +144,7 @@ impl FromStr for SecretName {
                 return Err(NameError::ReservedSuffix { name: name(), suffix });
             }
         }
-        Ok(Self(name()))
+        Ok(Self(Arc::from(text)))
     }
 }
 
