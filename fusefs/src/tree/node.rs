@@ -63,7 +63,8 @@ pub(super) struct Node {
 
 pub(super) enum NodeKind {
     Directory(Directory),
-    File(FileNode),
+    /// Boxed: a hash table keeps places free, and this is large.
+    File(Box<FileNode>),
 }
 
 /// How a node hangs in the tree.

@@ -76,7 +76,7 @@ impl Tree {
         let hash = file.version.hash;
         let new = self.unused_ino(&state, place.as_str(), Some(&hash));
         let node = FileNode { place: place.clone(), file, pinned: 0, handles: 0, cached: false };
-        let kind = NodeKind::File(node);
+        let kind = NodeKind::File(Box::new(node));
         state.nodes.insert(new, Node { link: Link::Staged, lookups: 0, kind });
         let change = Change::Replace { new, temporary };
         Some(state.begin(Staged { directory, parent, name, old, change }))
