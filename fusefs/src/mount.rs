@@ -46,7 +46,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often secrets that changed while they were loaded are tried again before the mount is up.
-const START_ATTEMPTS: usize = 3;
+const START_ATTEMPTS: usize = 2;
 
 /// A mount, from the moment its start begins. Dropping it stops it.
 pub struct Mount {
@@ -194,12 +194,12 @@ impl Shared {
         wake: Sender<Wake>,
         wakes: &Receiver<Wake>,
     ) {
-        match self.bring_up(options, owner, source, wake, wakes) {
-            Ok((refresh, mut publisher)) => {
+        match self.bring_up(options, owner, source) {
+            Ok(mut publisher) => {
                 self.status.update(|state| state.ready = true);
                 (self.events)(MountEvent::Ready);
                 let changed = || (self.events)(MountEvent::Changed);
-                refresh.run(&**source, &self.status, &mut publisher, wakes, &changed);
+                Refresh::new(wake).run(&**source, &self.status, &mut publisher, wakes, &changed);
             }
             Err(e) => {
                 self.stopping.store(true, Ordering::Relaxed);
@@ -216,9 +216,7 @@ impl Shared {
         options: MountOptions,
         owner: Reader,
         source: &Arc<dyn Source>,
-        wake: Sender<Wake>,
-        wakes: &Receiver<Wake>,
-    ) -> Result<(Refresh, Publisher), MountError> {
+    ) -> Result<Publisher, MountError> {
         let probed = first_reader(&options)?;
         let mountpoint = Mountpoint::prepare(&options.mountpoint, probed, &options.helper)?;
         let path = mountpoint.path().to_owned();
@@ -230,15 +228,11 @@ impl Shared {
             options.exposures,
             options.loading,
         );
-        publisher.refresh().map_err(MountError::Source)?;
-        // Not before everything was read once: a watch hears of each file that we open ourselves.
-        // What changed meanwhile is found by looking again, which costs little.
-        let refresh = Refresh::begin(&**source, &self.status, wake);
         for _ in 0..START_ATTEMPTS {
             publisher.refresh().map_err(MountError::Source)?;
             // A secret may have been rotated between the listing and the loading of it.
-            let changed = !self.status.snapshot().broken.is_empty() && wakes.try_recv().is_ok();
-            if !changed || self.stopping.load(Ordering::Relaxed) {
+            let all_good = self.status.snapshot().broken.is_empty();
+            if all_good || self.stopping.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -275,7 +269,7 @@ impl Shared {
         let announcer = Announcer { tree: Arc::clone(&self.tree), notifier, renamer };
         spawn("vaultfs-announce", move || announcer.run(&announcements))?;
         publisher.announce_through(notes);
-        Ok((refresh, publisher))
+        Ok(publisher)
     }
 
     /// Mounts, and begins to answer the kernel. Returns the hidden mount.

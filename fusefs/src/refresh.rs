@@ -37,11 +37,10 @@ pub(crate) struct Refresh {
 }
 
 impl Refresh {
-    /// Begins to watch `source`, so that nothing is missed that changes from now on.
-    pub(crate) fn begin(source: &dyn Source, status: &Status, wake: Sender<Wake>) -> Self {
-        let mut refresh = Self { wake, watch: None, retry: FIRST_RETRY };
-        refresh.watch(source, status);
-        refresh
+    /// Nothing is watched yet: a watch hears of each file that we open ourselves, so it begins once
+    /// everything was read.
+    pub(crate) fn new(wake: Sender<Wake>) -> Self {
+        Self { wake, watch: None, retry: FIRST_RETRY }
     }
 
     /// Refreshes until the mount stops. `changed` hears of each change of the state.
@@ -53,7 +52,8 @@ impl Refresh {
         wakes: &Receiver<Wake>,
         changed: &dyn Fn(),
     ) {
-        let mut poll_at = Instant::now() + self.pause();
+        // At once: what changed between the first look and the watch is found by looking again.
+        let mut poll_at = Instant::now();
         loop {
             let retire_at = publisher.retire_lingering();
             let look_at = publisher.gone_at().map_or(poll_at, |at| at.min(poll_at));
