@@ -21,7 +21,7 @@ fn mount_unit(options: &str) -> String {
     let page = include_str!("../../docs/services.md");
     let (_, unit) = page.split_once("```ini\n").unwrap();
     let (unit, _) = unit.split_once("```\n").unwrap();
-    let quick = "WatchdogSec=2\nRestartSec=100ms\n";
+    let quick = "WatchdogSec=5\nRestartSec=100ms\n";
     for part in [" --uid app\n", "WatchdogSec=30\n"] {
         assert!(unit.contains(part), "{part:?} is not in {unit}");
     }
